@@ -1,0 +1,258 @@
+"""Settings: defaults, then files, then environment, then flags; validated once.
+
+Sources, later wins: the defaults below, `/etc/colony/config.toml`, `$COLONY_CONFIG` or `~/.config/colony/config.toml`,
+`COLONY_<SECTION>__<KEY>`, and what the caller gives. An unknown key is an error that names the nearest known one.
+"""
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .errors import Invalid, did_you_mean
+
+SYSTEM_CONFIG = Path("/etc/colony/config.toml")
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"^(\d+)([KMGT]?)$")
+_BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds from `"500ms"`, `"30s"`, `"5m"`, `"24h"`, `"7d"`, or a number of seconds; raises ValueError."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    found = _DURATION.match(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f'expected a duration such as "500ms", "30s" or "5m", got {value!r}')
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def parse_size(value: Any) -> int:
+    """Bytes from `"4M"`, `"512K"`, `"4G"`, or a number of bytes; raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    found = _SIZE.match(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f'expected a size such as "64M" or "4G", got {value!r}')
+    return int(found[1]) * _BYTES[found[2]]
+
+
+def parse_port(value: Any) -> int:
+    """A TCP port, 1 to 65535; raises ValueError."""
+    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if type(number) is not int or not 1 <= number <= 65535:
+        raise ValueError(f"expected a port from 1 to 65535, got {value!r}")
+    return number
+
+
+def _port_or_zero(value: Any) -> int:
+    return 0 if value in (0, "0") and value is not False else parse_port(value)
+
+
+def _flag(value: Any) -> bool:
+    known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
+    if isinstance(value, (bool, str)) and value in known:
+        return known[value]
+    raise ValueError(f"expected true or false, got {value!r}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected text, got {value!r}")
+    return value
+
+
+def _address(value: Any) -> str:
+    return str(ipaddress.ip_address(_text(value)))
+
+
+def _network(value: Any) -> str:
+    network = ipaddress.ip_network(_text(value))
+    if network.version != 4 or network.prefixlen > 28:
+        raise ValueError(f"expected an IPv4 network of /28 or larger, got {value!r}")
+    return str(network)
+
+
+def _domain(value: Any) -> str:
+    text = _text(value).lower().rstrip(".")
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", text):
+        raise ValueError(f"expected a domain name, got {value!r}")
+    return text
+
+
+def _choice(*known: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in known:
+            raise ValueError(f"expected one of {', '.join(known)}, got {value!r}")
+        return str(value)
+
+    return parse
+
+
+def _key(default: Any, parse: Callable[[Any], Any], text: str) -> Any:
+    return attrs.field(default=default, metadata={"parse": parse, "text": text})
+
+
+@attrs.frozen(kw_only=True)
+class Server:
+    """Where the API listens, besides its Unix socket in the run folder."""
+
+    bind: str = _key("127.0.0.1", _address, "address of the API")
+    port: int = _key(8000, _port_or_zero, "port of the API; 0 takes any free one")
+
+
+@attrs.frozen(kw_only=True)
+class Routing:
+    """The built-in preview proxy."""
+
+    bind: str = _key("127.0.0.1", _address, "address of the previews")
+    port: int = _key(8088, _port_or_zero, "port of the previews; 0 takes any free one")
+    domain: str = _key("colony.localhost", _domain, "previews are http://<service>.<colony>.<domain>:<port>")
+
+
+@attrs.frozen(kw_only=True)
+class Isolation:
+    """Walls between colonies."""
+
+    mode: str = _key(
+        "auto", _choice("auto", "root", "ambient", "rootless"), "how to get the rights; auto tries the whole chain"
+    )
+    base: str = _key("10.200.0.0/16", _network, "colonies get their addresses from here")
+    egress: bool = _key(
+        True, _flag, "whether colonies reach the outside (sets net.ipv4.ip_forward while the daemon runs)"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Processes:
+    """Services and their logs."""
+
+    grace: float = _key(10.0, parse_duration, "time between SIGTERM and SIGKILL where a service says nothing")
+    log_segment: int = _key(4 * 2**20, parse_size, "a log's file is closed at this size")
+    log_age: float = _key(86400.0, parse_duration, "or at this age")
+    log_total: int = _key(64 * 2**20, parse_size, "the oldest files of a colony's log go beyond this size")
+
+
+@attrs.frozen(kw_only=True)
+class Folders:
+    """Where things lie. The state folder is not the cache folder: systems may wipe caches."""
+
+    state: Path
+    run: Path
+    templates: Path
+
+    @property
+    def store(self) -> Path:
+        """The database."""
+        return self.state / "colony.db"
+
+    @property
+    def logs(self) -> Path:
+        """One folder per colony's log."""
+        return self.state / "logs"
+
+    @property
+    def socket(self) -> Path:
+        """The API's Unix socket."""
+        return self.run / "colony.sock"
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """Everything that can be set, one section per room."""
+
+    folders: Folders
+    server: Server = attrs.field(factory=Server)
+    routing: Routing = attrs.field(factory=Routing)
+    isolation: Isolation = attrs.field(factory=Isolation)
+    processes: Processes = attrs.field(factory=Processes)
+
+
+SECTIONS: Mapping[str, type] = {"server": Server, "routing": Routing, "isolation": Isolation, "processes": Processes}
+
+
+def default_folders(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Folders:
+    """State, run and template folders by the XDG rules; root's run folder is `/run/colony`. `COLONY_STATE`, `COLONY_RUN` override."""
+    env = os.environ if environ is None else environ
+    uid = os.getuid() if uid is None else uid
+    home = Path(env.get("HOME") or "/")
+    state = Path(env.get("COLONY_STATE") or Path(env.get("XDG_STATE_HOME") or home / ".local/state") / "colony")
+    if env.get("COLONY_RUN"):
+        run = Path(env["COLONY_RUN"])
+    elif env.get("COLONY_STATE"):
+        run = state / "run"
+    elif uid == 0:
+        run = Path("/run/colony")
+    elif env.get("XDG_RUNTIME_DIR"):
+        run = Path(env["XDG_RUNTIME_DIR"]) / "colony"
+    else:
+        run = state / "run"
+    return Folders(
+        state=state, run=run, templates=Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "colony/templates"
+    )
+
+
+def config_file(environ: Mapping[str, str] | None = None) -> Path:
+    """The user's own file."""
+    env = os.environ if environ is None else environ
+    home = Path(env.get("HOME") or "/")
+    return Path(env.get("COLONY_CONFIG") or Path(env.get("XDG_CONFIG_HOME") or home / ".config") / "colony/config.toml")
+
+
+def load_config(
+    environ: Mapping[str, str] | None = None,
+    *,
+    folders: Folders | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """The settings of this machine and user; `overrides` are `{"routing.port": 0}`. Raises Invalid naming file and key."""
+    env = os.environ if environ is None else environ
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for path in (SYSTEM_CONFIG, config_file(env)):
+        for section, table in _read(path).items():
+            if section not in SECTIONS or not isinstance(table, dict):
+                raise _unknown(section, tuple(SECTIONS), str(path))
+            for key, value in table.items():
+                values[section][key] = _checked(section, key, value, str(path))
+    for variable, value in env.items():
+        if variable.startswith("COLONY_") and "__" in variable:
+            section, _, key = variable.removeprefix("COLONY_").lower().partition("__")
+            values.setdefault(section, {})[key] = _checked(section, key, value, f"${variable}")
+    for dotted, value in (overrides or {}).items():
+        section, _, key = dotted.partition(".")
+        values[section][key] = _checked(section, key, value, dotted)
+    sections = {name: kind(**values[name]) for name, kind in SECTIONS.items()}
+    return Config(folders=folders or default_folders(env), **sections)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Invalid("invalid-config", f"{path}: {error}", "mend or move the file") from error
+
+
+def _checked(section: str, key: str, value: Any, where: str) -> Any:
+    if section not in SECTIONS:
+        raise _unknown(section, tuple(SECTIONS), where)
+    known = attrs.fields_dict(SECTIONS[section])
+    if key not in known:
+        raise _unknown(key, tuple(known), f"{where} [{section}]")
+    try:
+        return known[key].metadata["parse"](value)
+    except ValueError as error:
+        raise Invalid("invalid-config", f"{where}: {section}.{key}: {error}", "see docs/configuration.md") from error
+
+
+def _unknown(word: str, known: tuple[str, ...], where: str) -> Invalid:
+    nearest = did_you_mean(word, known)
+    hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(known)}"
+    return Invalid("unknown-key", f"{where}: unknown key {word!r}", hint)

@@ -1,0 +1,92 @@
+"""What can happen in a house, as frozen attrs classes; the bus numbers them, the faces show them.
+
+On the wire an event is one flat JSON object: `seq`, `at`, `type`, and the fields of its class. Fields are only ever added.
+"""
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something that happened; `type_name` is the `type` seen outside."""
+
+    type_name = "event"
+
+
+@attrs.frozen(kw_only=True)
+class ColonyEvent(Event):
+    """Something that happened to one colony."""
+
+    colony: str
+    colony_id: str
+
+
+@attrs.frozen(kw_only=True)
+class ColonyCreated(ColonyEvent):
+    """A colony was recorded; it is not running yet."""
+
+    type_name = "colony_created"
+
+
+@attrs.frozen(kw_only=True)
+class ColonyRemoved(ColonyEvent):
+    """A colony is gone: record, walls, logs and working files of ours."""
+
+    type_name = "colony_removed"
+
+
+@attrs.frozen(kw_only=True)
+class ColonyApplied(ColonyEvent):
+    """A changed manifest was taken over; `changes` are sentences."""
+
+    type_name = "colony_applied"
+    changes: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ColonyStateChanged(ColonyEvent):
+    """A colony went from one state to another, and why."""
+
+    type_name = "colony_state"
+    before: str
+    state: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class ServiceStateChanged(ColonyEvent):
+    """A service went from one state to another, and why."""
+
+    type_name = "service_state"
+    service: str
+    before: str
+    state: str
+    reason: str
+    pid: int | None
+    restarts: int
+
+
+@attrs.frozen(kw_only=True)
+class HouseEvent(Event):
+    """Something that concerns the daemon itself: `keeper_lost`, `started`, `stopping`."""
+
+    type_name = "house"
+    what: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class Numbered:
+    """An event as it was published: its place in the sequence and its moment (seconds since 1970)."""
+
+    seq: int
+    at: float
+    event: Event
+
+
+@attrs.frozen(kw_only=True)
+class Missed:
+    """A hole: the reader asked for, or was too slow for, events `first` to `last`, which are no longer kept."""
+
+    first: int
+    last: int

@@ -1,0 +1,175 @@
+"""What the outside sees of the house, and what it may ask of it: one frozen attrs class per noun.
+
+Moments are RFC 3339 text in UTC; durations are seconds; sizes are bytes. Fields are only ever added.
+"""
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class StepView:
+    """One step of a start and how long it took, in seconds."""
+
+    name: str
+    detail: str
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class ServiceView:
+    """A service of a colony. `state`: waiting, starting, ready, restarting, stopping, stopped, finished, failed."""
+
+    name: str
+    colony: str
+    colony_id: str
+    state: str
+    reason: str
+    since: str
+    command: str
+    port: int | None
+    url: str | None
+    pid: int | None
+    restarts: int
+    last_exit: str | None
+    depends_on: tuple[str, ...]
+    restart: str
+
+
+@attrs.frozen(kw_only=True)
+class ColonyView:
+    """A colony. `state`: spawning, provisioning, building, running, stopping, stopped, failed."""
+
+    id: str
+    name: str
+    garden: str
+    owner: str
+    state: str
+    reason: str
+    since: str
+    created_at: str
+    description: str
+    template: str | None
+    source: str
+    user: str
+    namespace: str
+    address: str | None
+    url: str | None
+    start_seconds: float | None
+    steps: tuple[StepView, ...]
+    services: tuple[ServiceView, ...]
+    notes: tuple[str, ...]
+    limits: dict[str, str]
+    environment: dict[str, str]
+    terminal: str | None
+
+
+@attrs.frozen(kw_only=True)
+class LogLineView:
+    """One line of a colony's log. `stream`: out, err, or note (Colony's own words)."""
+
+    seq: int
+    at: str
+    service: str
+    stream: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class LogPageView:
+    """Lines of a log with the numbers that are still kept; `missed` lines before the first were asked for and are gone."""
+
+    lines: tuple[LogLineView, ...]
+    first: int
+    last: int
+    missed: int
+
+
+@attrs.frozen(kw_only=True)
+class SystemView:
+    """The daemon: who it is, where it listens, how it isolates."""
+
+    version: str
+    api: int
+    pid: int
+    started_at: str
+    mode: str
+    egress: str
+    garden: str
+    domain: str
+    preview_port: int | None
+    socket: str | None
+    state_folder: str
+    colonies: int
+    last_event: int
+    keeper_pid: int | None
+    notes: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ApplyView:
+    """What an edited manifest changed, as sentences, and the services that were restarted for it."""
+
+    colony: ColonyView
+    changes: tuple[str, ...]
+    restarted: tuple[str, ...]
+    dry_run: bool
+
+
+@attrs.frozen(kw_only=True)
+class TokenView:
+    """A key to the API; `token` is told once, when it is made."""
+
+    id: str
+    name: str
+    role: str
+    created_at: str
+    token: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewColony:
+    """Asks for a colony made from the folder `path` (which holds `colony.toml`, unless `template` names one)."""
+
+    name: str
+    path: str
+    template: str | None = None
+    start: bool = True
+    dry_run: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class StopRequest:
+    """How to stop: `grace` seconds for every service instead of its own."""
+
+    grace: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ApplyRequest:
+    """How to take over an edited manifest: with `dry_run` only the difference is told."""
+
+    dry_run: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class NewToken:
+    """Asks for a key. `role`: ape (all) or viewer (read only)."""
+
+    name: str
+    role: str = "ape"
+
+
+@attrs.frozen(kw_only=True)
+class ExecRequest:
+    """A command to run in a colony's cell, in its folder or `cwd`, with `env` over the colony's environment."""
+
+    command: tuple[str, ...]
+    cwd: str | None = None
+    env: dict[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ShutdownRequest:
+    """How to end the daemon: with `colonies` everything stops, without they go on and are found again."""
+
+    colonies: bool = False
