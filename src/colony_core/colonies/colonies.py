@@ -1,0 +1,201 @@
+"""All colonies of this machine: spawn, find, apply, remove, and bring back after the daemon was gone."""
+
+import os
+import pwd
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from colony_core import clock, naming
+from colony_core.errors import AlreadyExists, Invalid, LimitReached, NotFound, WrongState, did_you_mean
+from colony_core.events import ColonyApplied, ColonyCreated, ColonyRemoved
+from colony_core.processes import owner_of
+from colony_core.supervision import DynamicSupervisor, Status
+from colony_core.views import ApplyView, NewColony
+
+from . import records
+from .changes import compare
+from .colony import Colony
+from .manifest import Manifest, read_manifest
+from .means import Means
+from .records import ColonyRecord
+from .state import ColonyState, ServiceState, Wanted
+from .templates import load_templates
+
+MANIFEST_NAME = "colony.toml"
+MOST_COLONIES = 4000
+LONGEST_MANIFEST_BYTES = 2**20
+
+
+class Colonies:
+    """Every colony that is known here. Reading is answered at once from memory; what changes is in the store before it is acknowledged."""
+
+    def __init__(self, means: Means, supervisor: DynamicSupervisor) -> None:
+        self._means = means
+        self._supervisor = supervisor
+        self._by_id: dict[str, Colony] = {}
+        self._by_name: dict[str, Colony] = {}
+        self._reserved: set[str] = set()
+
+    def __iter__(self) -> Iterator[Colony]:
+        return iter(sorted(self._by_id.values(), key=lambda colony: colony.name))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def find(self, ref: str) -> Colony:
+        """The colony of that name or id; raises NotFound naming the nearest."""
+        found = self._by_id.get(ref) or self._by_name.get(ref)
+        if found is None:
+            nearest = did_you_mean(ref, tuple(self._by_name))
+            raise NotFound("colony-not-found", f"colony “{ref[:80]}” not found", f"did you mean {nearest}?" if nearest else "colony ls")
+        return found
+
+    def named(self, name: str) -> Colony | None:
+        """The colony of exactly that name."""
+        return self._by_name.get(name)
+
+    async def spawn(self, request: NewColony, *, owner: str) -> Colony:
+        """Records a colony and begins to build it; it is recorded for good when this returns. Raises AlreadyExists, Invalid, LimitReached."""
+        name = naming.check_colony_name(request.name)
+        if name in self._by_name or name in self._reserved:
+            raise _taken(name)
+        if len(self._by_id) >= MOST_COLONIES:
+            raise LimitReached("too-many-colonies", f"{MOST_COLONIES} colonies are as many as one machine takes", "colony rm NAME")
+        self._reserved.add(name)
+        try:
+            manifest = await self._manifest(request.path, request.template)
+            colony = self._make(self._new_record(request, manifest, owner=owner))
+            if request.dry_run:
+                return colony
+            await self._means.store.write(lambda connection: records.add(connection, colony.record))
+            await self._plant(colony)
+        except AlreadyExists as error:
+            raise _taken(name) from error
+        finally:
+            self._reserved.discard(name)
+        self._means.bus.publish(ColonyCreated(colony=name, colony_id=colony.id))
+        if request.start:
+            colony.ask_start()
+        return colony
+
+    async def want(self, colony: Colony, wanted: Wanted) -> None:
+        """Writes down what is wanted of a colony, before anything is done for it."""
+        if colony.wanted is Wanted.REMOVED:
+            raise WrongState("colony-being-removed", f"colony “{colony.name}” is being removed", "colony ls")
+        await self._means.store.write(lambda connection: records.change(connection, colony.id, wanted=wanted))
+
+    async def apply(self, colony: Colony, *, dry_run: bool) -> ApplyView:
+        """Reads the manifest again and takes over what changed; raises Invalid and changes nothing if it is wrong."""
+        manifest = await self._manifest(colony.source, colony.record.template)
+        changes = compare(colony.manifest, manifest)
+        restarted = tuple(n for n in changes.restarted if colony.services[n].state is not ServiceState.STOPPED)
+        if not dry_run and changes.sentences:
+            await self._means.store.write(lambda connection: records.change(connection, colony.id, manifest=manifest))
+            colony.ask_apply(manifest, changes)
+            self._means.bus.publish(ColonyApplied(colony=colony.name, colony_id=colony.id, changes=changes.sentences))
+        return ApplyView(colony=colony.view(), changes=changes.sentences, restarted=restarted, dry_run=dry_run)
+
+    async def remove(self, colony: Colony) -> None:
+        """Stops a colony and forgets it; returns when its cell, its record and its log are gone. Goes on when the caller is cancelled."""
+        if colony.wanted is not Wanted.REMOVED:
+            await self.want(colony, Wanted.REMOVED)
+            colony.ask_remove(self._forget)
+        await colony.gone.wait()
+
+    async def restore(self) -> None:
+        """Plants every recorded colony; what was wanted to run is found again or started, what was being removed is removed."""
+        for record in await self._means.store.read(records.living):
+            colony = self._make(record)
+            await self._plant(colony)
+            if record.wanted is Wanted.RUNNING:
+                colony.ask_start()
+            elif record.wanted is Wanted.STOPPED:
+                colony.ask_sweep()
+            else:
+                colony.ask_remove(self._forget)
+
+    async def stop_all(self) -> None:
+        """Stops every colony, all at once, but leaves what is wanted as it is: the next daemon brings them back."""
+        async with trio.open_nursery() as nursery:
+            for colony in self._by_id.values():
+                nursery.start_soon(colony.halt)
+
+    async def _plant(self, colony: Colony) -> None:
+        child = await self._supervisor.spawn(colony)
+        colony.planted(child.value)
+        self._by_id[colony.id] = self._by_name[colony.name] = colony
+
+    async def _forget(self, colony: Colony) -> None:
+        """The last step of a removal: record, log, index."""
+        removed_at = clock.unix_now()
+        await self._means.store.write(lambda connection: records.change(connection, colony.id, removed_at=removed_at))
+        await trio.to_thread.run_sync(partial(shutil.rmtree, self._means.log_folder(colony.id), ignore_errors=True))
+        self._by_id.pop(colony.id, None)
+        self._by_name.pop(colony.name, None)
+        self._means.bus.publish(ColonyRemoved(colony=colony.name, colony_id=colony.id))
+
+    def _make(self, record: ColonyRecord) -> Colony:
+        user = owner_of(Path(record.source)) if os.getuid() == 0 else None
+        return Colony(self._means, record, user=user, user_name=user.name if user else pwd.getpwuid(os.getuid()).pw_name)
+
+    def _new_record(self, request: NewColony, manifest: Manifest, *, owner: str) -> ColonyRecord:
+        now = clock.unix_now()
+        return ColonyRecord(
+            id=naming.new_colony_id(),
+            name=request.name,
+            garden="local",
+            owner=owner,
+            wanted=Wanted.RUNNING if request.start else Wanted.STOPPED,
+            state=ColonyState.STOPPED,
+            reason="" if request.start else "not started",
+            since=now,
+            created_at=now,
+            source=request.path,
+            template=request.template,
+            manifest=manifest,
+            services={},
+        )
+
+    async def _manifest(self, folder: str, template: str | None) -> Manifest:
+        templates = await trio.to_thread.run_sync(load_templates, self._means.config.folders.templates)
+        text = await trio.to_thread.run_sync(_read_text, Path(folder), template)
+        return read_manifest(text, where=str(Path(folder, MANIFEST_NAME)), templates=templates)
+
+
+def _taken(name: str) -> AlreadyExists:
+    return AlreadyExists("name-taken", f"there is a colony “{name}” already", f"take another name, or: colony rm {name}")
+
+
+def _read_text(folder: Path, template: str | None) -> str:
+    """The manifest of a folder; a folder without one may be run from a template alone."""
+    if not folder.is_absolute():
+        raise Invalid("path-not-absolute", f"{folder} is not an absolute path", "give the whole path of the colony's folder")
+    if not folder.is_dir():
+        raise NotFound("folder-not-found", f"there is no folder {folder}", "give the folder that holds colony.toml")
+    path = folder / MANIFEST_NAME
+    try:
+        with path.open("rb") as file:
+            data = file.read(LONGEST_MANIFEST_BYTES + 1)
+    except FileNotFoundError:
+        if template is None:
+            raise NotFound("manifest-not-found", f"{folder} holds no {MANIFEST_NAME}", f"colony init {folder}") from None
+        data = b"[colony]\n"
+    except OSError as error:
+        raise Invalid("manifest-unreadable", f"{path}: {error.strerror}", "make the file readable for the daemon") from error
+    if len(data) > LONGEST_MANIFEST_BYTES:
+        raise Invalid("manifest-too-long", f"{path} is longer than 1 MiB", "is this the right file?")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid("manifest-not-utf8", f"{path} is not UTF-8: {error}", "save the file as UTF-8") from error
+    return text
+
+
+async def run_colony(colony: Colony, *, status: Status) -> None:
+    """The subtree of one colony, as a child of the house."""
+    spec = colony.tree_spec()
+    await spec.run(*spec.args, status=status)

@@ -1,0 +1,93 @@
+"""Commands that people run in a colony's cell, with pipes of their own."""
+
+import os
+import secrets
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+
+from colony_core.errors import Invalid, WrongState
+from colony_core.processes import KeeperLost, Process
+from colony_core.views import ExecRequest
+
+from .colony import Colony
+from .environment import setup_environment
+
+EXEC_GRACE_SECONDS = 2.0
+
+
+@attrs.frozen
+class Running:
+    """A command at work. Close `stdin` to tell it that nothing more comes."""
+
+    stdin: trio.abc.SendStream
+    stdout: trio.abc.ReceiveStream
+    stderr: trio.abc.ReceiveStream
+    process: Process
+
+    async def wait(self) -> int:
+        """The exit code; negative for a signal."""
+        return (await self.process.wait()).code
+
+
+@asynccontextmanager
+async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Running]:
+    """Runs a command in the colony's cell, folder and environment, as its user; gone with its whole tree when the block ends.
+
+    Raises WrongState where the colony has no cell, Invalid for a command that cannot be started.
+    """
+    if colony.cell is None:
+        raise WrongState("colony-not-running", f"colony “{colony.name}” is {colony.state.value}", f"colony start {colony.name}")
+    if not request.command or any("\0" in word for word in request.command):
+        raise Invalid("invalid-command", f"not a command: {shlex.join(request.command)!r}", "give at least one word")
+    environment = setup_environment(base=colony.base_environment(), manifest=colony.manifest, colony=colony.name) | request.env
+    launch = colony.launch(
+        label="exec",
+        argv=request.command,
+        environment=environment,
+        cwd=_inside(colony, request.cwd),
+        key=f"exec.{secrets.token_hex(4)}",
+    )
+    keeper = await colony.means.keeper.get()
+    theirs, ours = _pipes()
+    try:
+        process = await keeper.start(attrs.evolve(launch, log=None, stdio=theirs))
+    except BaseException:
+        for fd in ours:
+            os.close(fd)
+        raise
+    finally:
+        for fd in theirs:
+            os.close(fd)
+    streams = [trio.lowlevel.FdStream(fd) for fd in ours]
+    try:
+        yield Running(*streams, process)
+    finally:
+        for stream in streams:
+            stream.close()
+        with trio.CancelScope(shield=True):
+            try:
+                if process.running:
+                    await process.stop(grace=EXEC_GRACE_SECONDS)
+                await keeper.forget(process.key)
+            except KeeperLost:
+                pass  # its leftovers are killed before a new keeper takes over
+
+
+def _inside(colony: Colony, cwd: str | None) -> str | None:
+    folder = Path(colony.source).resolve()
+    if cwd is not None and not (folder / cwd).resolve().is_relative_to(folder):
+        raise Invalid("cwd-outside", f"{cwd} lies outside of the colony's folder", f"give a folder below {folder}")
+    return cwd
+
+
+def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """(stdin, stdout, stderr) for the command, and our ends of them."""
+    stdin_read, stdin_write = os.pipe()
+    stdout_read, stdout_write = os.pipe()
+    stderr_read, stderr_write = os.pipe()
+    return (stdin_read, stdout_write, stderr_write), (stdin_write, stdout_read, stderr_read)

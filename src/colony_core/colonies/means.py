@@ -1,0 +1,71 @@
+"""What every colony of a house shares: the kernel, the keeper, the store, the bus, the settings."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+
+from colony_core.bus import Bus
+from colony_core.config import Config
+from colony_core.isolation import Isolation
+from colony_core.processes import Keeper
+from colony_core.store import Store
+
+
+class KeeperPost:
+    """Where the living keeper is found; empty while a lost one is being replaced."""
+
+    def __init__(self) -> None:
+        self._keeper: Keeper | None = None
+        self._filled = trio.Event()
+
+    @property
+    def current(self) -> Keeper | None:
+        """The keeper, if there is one at this moment."""
+        return self._keeper
+
+    async def get(self) -> Keeper:
+        """The living keeper; waits while there is none."""
+        while self._keeper is None:
+            await self._filled.wait()
+        return self._keeper
+
+    @asynccontextmanager
+    async def filled_by(self, keeper: Keeper) -> AsyncIterator[None]:
+        """Shows `keeper` to everybody for the time of the block."""
+        self._keeper = keeper
+        self._filled.set()
+        try:
+            yield
+        finally:
+            self._keeper = None
+            self._filled = trio.Event()
+
+
+@attrs.define(kw_only=True)
+class Means:
+    """The shared means. `leaving` is set when the daemon ends but its colonies shall go on."""
+
+    config: Config
+    isolation: Isolation
+    keeper: KeeperPost
+    store: Store
+    bus: Bus
+    boot_id: str
+    base_environment: Mapping[str, str]
+    nameservers: tuple[str, ...]
+    templates: Mapping[str, str]
+    preview_port: int | None = None
+    leaving: bool = False
+
+    def url(self, host: str) -> str | None:
+        """The preview address of `host`, or None where no proxy runs."""
+        if self.preview_port is None:
+            return None
+        return f"http://{host}/" if self.preview_port == 80 else f"http://{host}:{self.preview_port}/"
+
+    def log_folder(self, colony_id: str) -> Path:
+        """Where the log of a colony lies."""
+        return self.config.folders.logs / colony_id

@@ -1,0 +1,288 @@
+"""One service of a colony: what it is, how it is, and the task that keeps its process.
+
+The keeper holds the process; this task only waits for it. When the daemon was killed, the next one finds the process by its key and goes on
+waiting; an end that happened in between is told by the keeper and decides the restart as any other.
+"""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from colony_core import clock, naming
+from colony_core.errors import ColonyError, TooSlow
+from colony_core.events import ServiceStateChanged
+from colony_core.processes import Exited, Keeper, KeeperLost, Launch, Process
+from colony_core.supervision import Backoff, ChildSpec, Limit, PlannedStop, Restart, Status, supervisor_spec
+from colony_core.views import ServiceView
+
+from .environment import read_env_file, service_environment
+from .manifest import Ready
+from .manifest import Service as ServiceSpec
+from .readiness import wait_ready
+from .state import ServiceState
+
+if TYPE_CHECKING:
+    from .colony import Colony
+
+NOT_READY_LIMIT = 3
+"""Starts in a row that did not become ready before the service is given up: the restart window alone might never see so slow a loop."""
+STOP_MARGIN_SECONDS = 20.0
+"""What the keeper may need beyond the grace to kill a tree that will not die, before its supervisor stops waiting."""
+
+
+class ServiceExited(Exception):
+    """The process of a service ended in a way that its policy calls a failure."""
+
+
+@attrs.frozen
+class _Outcome:
+    exited: Exited | None = None
+    error: ColonyError | None = None
+
+
+class Service:
+    """One service; lives as long as its colony knows it, through any number of processes."""
+
+    def __init__(self, colony: "Colony", spec: ServiceSpec) -> None:
+        self.colony = colony
+        self.spec = spec
+        self.state = ServiceState.STOPPED
+        self.reason = "not started"
+        self.since = clock.unix_now()
+        self.process: Process | None = None
+        self.restarts = 0
+        self.last_exit: str | None = None
+        self.ready = trio.Event()
+        self._runs = 0
+        self._not_ready = 0
+        self._grace: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name in the manifest."""
+        return self.spec.name
+
+    def child_spec(self) -> ChildSpec:
+        """The service as a child of its colony: a supervisor of its own, so that its limit ends nobody else."""
+        policy = self.spec.restart
+        self._runs = self.restarts = self._not_ready = 0
+        self._grace = None
+        process = ChildSpec(
+            id="owner",
+            run=self._run,
+            restart=Restart.TRANSIENT,
+            grace=self.grace + STOP_MARGIN_SECONDS,
+            backoff=Backoff(first=policy.backoff, most=policy.backoff_most, reset=policy.window),
+        )
+        limit = Limit(policy.count, policy.window)
+        return supervisor_spec(self.name, [process], limit=limit, restart=Restart.TEMPORARY)
+
+    @property
+    def grace(self) -> float:
+        """Seconds between SIGTERM and SIGKILL: as asked for this stop, as the manifest says, or the house's."""
+        own = self.spec.grace if self.spec.grace is not None else self.colony.means.config.processes.grace
+        return own if self._grace is None else self._grace
+
+    def stop_with(self, grace: float | None) -> None:
+        """The next stop gives `grace` seconds instead of the service's own."""
+        self._grace = grace
+
+    def view(self) -> ServiceView:
+        """What the outside sees."""
+        means, spec = self.colony.means, self.spec
+        host = naming.service_host(spec.name, self.colony.name, means.config.routing.domain)
+        return ServiceView(
+            name=spec.name,
+            colony=self.colony.name,
+            colony_id=self.colony.id,
+            state=self.state.value,
+            reason=self.reason,
+            since=clock.rfc3339(self.since),
+            command=spec.command_text,
+            port=spec.port,
+            url=means.url(host) if spec.port else None,
+            pid=self.process.pid if self.process and self.process.running else None,
+            restarts=self.restarts,
+            last_exit=self.last_exit,
+            depends_on=tuple(d.name for d in spec.depends_on),
+            restart=spec.restart.policy,
+        )
+
+    def enter(self, state: ServiceState, reason: str = "") -> None:
+        """Takes over a state, tells everybody, and lets those go on that wait for it to be ready."""
+        if (state, reason) == (self.state, self.reason):
+            return
+        before, self.state, self.reason, self.since = self.state, state, reason, clock.unix_now()
+        if state is ServiceState.READY:
+            self.ready.set()
+        elif self.ready.is_set():
+            self.ready = trio.Event()
+        self.colony.means.bus.publish(
+            ServiceStateChanged(
+                colony=self.colony.name,
+                colony_id=self.colony.id,
+                service=self.name,
+                before=before.value,
+                state=state.value,
+                reason=reason,
+                pid=self.process.pid if self.process else None,
+                restarts=self.restarts,
+            )
+        )
+        self.colony.service_changed(self)
+
+    async def _run(self, *, status: Status) -> None:
+        """One process, from its launch or adoption to its end; what its end means is decided by raising or returning."""
+        if self._runs:
+            self.restarts += 1
+            self.colony.restarted(self)
+        self._runs += 1
+        stopping = status.stopping
+        status.started()
+        outcome = _Outcome()
+        try:
+            async with _cancelled_by(stopping):
+                outcome = await self._keep_one()
+        finally:
+            await self._end(status)
+        if not stopping.is_set():
+            self._decide(outcome)
+        elif not self.colony.means.leaving:
+            self.enter(ServiceState.STOPPED, "stopped on request")
+
+    async def _keep_one(self) -> _Outcome:
+        """Until the process ends or something makes its start fail; never raises for what a service can do wrong."""
+        outcome = _Outcome()
+        try:
+            outcome = _Outcome(exited=await self._hold())
+        except* ColonyError as errors:
+            outcome = _Outcome(error=_first(errors))
+        return outcome
+
+    async def _hold(self) -> Exited:
+        await self._dependencies()
+        keeper = await self.colony.means.keeper.get()
+        process = self._living(keeper)
+        adopted = process is not None
+        seen = await self.colony.last_line()
+        if process is None:
+            process = await keeper.start(await self._launch())
+        self.process = process
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(self._announce_ready, adopted=adopted, after=seen))
+            exited = await process.wait()
+            nursery.cancel_scope.cancel()
+        return exited
+
+    async def _announce_ready(self, *, adopted: bool, after: int) -> None:
+        assert self.colony.cell is not None
+        rule = self.spec.ready
+        self.enter(ServiceState.STARTING, f"waiting for {_rule(rule, self.spec)}" if rule else "")
+        if not (adopted and rule and rule.kind == "log"):  # it has said its line to the daemon before us
+            await wait_ready(self.spec, self.colony.cell, self.colony.log, after=after)
+        self._not_ready = 0
+        self.enter(ServiceState.READY)
+
+    async def _dependencies(self) -> None:
+        for dependency in self.spec.depends_on:
+            sibling = self.colony.services[dependency.name]
+            while not sibling.ready.is_set():
+                if sibling.state is ServiceState.FINISHED:
+                    break
+                self.enter(ServiceState.WAITING, f"waits for {sibling.name}")
+                await self.colony.any_service_change()
+
+    def _living(self, keeper: Keeper) -> Process | None:
+        prefix = f"{self.colony.id}.{self.name}."
+        found = [p for p in keeper.processes() if p.key.startswith(prefix)]
+        running = [p for p in found if p.running]
+        return (running or found or [None])[-1]
+
+    async def _launch(self) -> Launch:
+        folder = Path(self.colony.source)
+        extra: dict[str, str] = {}
+        for name in self.spec.env_file:
+            extra |= read_env_file((await trio.to_thread.run_sync((folder / name).read_bytes)).decode())
+        environment = service_environment(
+            base=self.colony.base_environment(),
+            manifest=self.colony.manifest,
+            service=self.spec,
+            colony=self.colony.name,
+            url=self.view().url,
+            env_file=extra,
+        )
+        return self.colony.launch(
+            label=self.name, argv=self.spec.command, environment=environment, cwd=self.spec.cwd, key=f"{self.name}.{secrets.token_hex(4)}"
+        )
+
+    async def _end(self, status: Status) -> None:
+        """Sees the process off: gone with its whole tree, unless the house leaves it to the next daemon."""
+        process, self.process = self.process, None
+        if process is None or self.colony.means.leaving:
+            return
+        with status.cleanup():
+            try:
+                if process.running:
+                    self.enter(ServiceState.STOPPING, f"SIGTERM sent, {self.grace:g} s of grace")
+                    await process.stop(grace=self.grace)
+                keeper = self.colony.means.keeper.current
+                if keeper is not None:
+                    await keeper.forget(process.key)
+            except KeeperLost:
+                pass  # its leftovers are killed before a new keeper takes over
+
+    def _decide(self, outcome: _Outcome) -> None:
+        if outcome.error is not None:
+            self._decide_error(outcome.error)
+        exited = outcome.exited
+        assert exited is not None
+        self.last_exit = exited.reason
+        policy = self.spec.restart.policy
+        if policy == "never" or (policy == "on-failure" and exited.code == 0):
+            self.enter(ServiceState.FINISHED if exited.code == 0 else ServiceState.FAILED, exited.reason)
+            raise PlannedStop
+        self.enter(ServiceState.RESTARTING, exited.reason)
+        raise ServiceExited(f"{self.name}: {exited.reason}")
+
+    def _decide_error(self, error: ColonyError) -> None:
+        if isinstance(error, TooSlow):
+            self._not_ready += 1
+        elif not isinstance(error, KeeperLost):
+            self._not_ready = NOT_READY_LIMIT
+        if self._not_ready >= NOT_READY_LIMIT or self.spec.restart.policy == "never":
+            self.enter(ServiceState.FAILED, error.message)
+            raise PlannedStop
+        self.enter(ServiceState.RESTARTING, error.message)
+        raise ServiceExited(error.message) from error
+
+
+def _rule(rule: Ready, spec: ServiceSpec) -> str:
+    return {"port": f"port {spec.port}", "http": f"GET {rule.target}", "log": "its log line"}[rule.kind]
+
+
+def _first(group: BaseExceptionGroup[ColonyError]) -> ColonyError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, ColonyError)
+    return found
+
+
+@asynccontextmanager
+async def _cancelled_by(event: trio.Event) -> AsyncIterator[None]:
+    """Runs the block until it ends or `event` is set, whichever is first; then goes on behind it."""
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def watch() -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        yield
+        nursery.cancel_scope.cancel()

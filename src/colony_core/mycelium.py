@@ -1,0 +1,335 @@
+"""The whole house under one roof: opens every room in order, runs the tree, offers the verbs.
+
+Crash-only: it may be killed at any instant. The next one finds every colony in the store, its cells in the kernel and its processes at the
+keeper; it adopts what lives, starts what should, and clears what is left over.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import trio
+
+import colony_core
+
+from . import clock, isolation, processes, routing, store
+from .access import Idempotency, Keys
+from .bus import Bus
+from .colonies import (
+    Colonies,
+    Colony,
+    KeeperPost,
+    Means,
+    Running,
+    Wanted,
+    base_environment,
+    follow_log,
+    log_page,
+    resolve,
+    run_colony,
+    run_command,
+)
+from .config import Config
+from .events import HouseEvent, Missed
+from .houselock import hold_lock
+from .supervision import (
+    Backoff,
+    ChildSpec,
+    DynamicSupervisor,
+    Limit,
+    Restart,
+    Status,
+    Supervisor,
+    dynamic_supervisor_spec,
+    open_supervisor,
+    supervisor_spec,
+)
+from .views import ApplyView, ColonyView, ExecRequest, LogLineView, LogPageView, NewColony, ServiceView, SystemView
+
+API_VERSION = 1
+EVENT_BLOCK = 100_000
+"""Event numbers are reserved on disk in blocks, so that none is ever given twice, whatever happens to the daemon."""
+RESERVED_KEY = "events_reserved_upto"
+PRUNE_SECONDS = 3600.0
+HOUSE_LIMIT = Limit(10, 60.0)
+RESOLV_CONF = Path("/etc/resolv.conf")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+Verb = Literal["start", "stop", "restart"]
+
+
+class Mycelium:
+    """The house: every verb that the faces offer. `ref` is a colony's name or id everywhere; errors are kinds of ColonyError."""
+
+    def __init__(self, means: Means, *, keys: Keys, idempotency: Idempotency, egress: str) -> None:
+        self.config = means.config
+        self.bus = means.bus
+        self.mode = means.isolation.mode.value
+        self.keys = keys
+        self.idempotency = idempotency
+        self.shutdown_requested = trio.Event()
+        self._means = means
+        self._egress = egress
+        self._started_at = clock.unix_now()
+        self._stop_colonies = False
+        self._colonies: Colonies
+        self._root: Supervisor
+
+    # ---- colonies
+
+    def colonies(self) -> tuple[ColonyView, ...]:
+        """Every colony, by name; answered from memory."""
+        return tuple(colony.view() for colony in self._colonies)
+
+    def colony(self, ref: str) -> ColonyView:
+        """One colony; raises NotFound (`colony-not-found`)."""
+        return self._colonies.find(ref).view()
+
+    async def spawn(self, request: NewColony, *, owner: str) -> ColonyView:
+        """Records a colony and begins to build it; progress is told by events. Durable when it returns."""
+        return (await self._colonies.spawn(request, owner=owner)).view()
+
+    async def start(self, ref: str) -> ColonyView:
+        """Wants the colony to run, and returns at once. On a running colony, services that are down are started."""
+        colony = await self._want(ref, Wanted.RUNNING)
+        colony.ask_start()
+        return colony.view()
+
+    async def stop(self, ref: str, *, grace: float | None = None) -> ColonyView:
+        """Wants the colony to be down, and returns at once; `grace` replaces that of every service."""
+        colony = await self._want(ref, Wanted.STOPPED)
+        colony.ask_stop(grace)
+        return colony.view()
+
+    async def restart(self, ref: str, *, grace: float | None = None) -> ColonyView:
+        """Stops and starts the colony; returns at once."""
+        colony = await self._want(ref, Wanted.RUNNING)
+        colony.ask_restart(grace)
+        return colony.view()
+
+    async def apply(self, ref: str, *, dry_run: bool = False) -> ApplyView:
+        """Reads the colony's manifest again and restarts only what changed."""
+        return await self._colonies.apply(self._colonies.find(ref), dry_run=dry_run)
+
+    async def remove(self, ref: str) -> None:
+        """Stops the colony and forgets it with its log; returns when it is gone."""
+        await self._colonies.remove(self._colonies.find(ref))
+
+    def services(self, ref: str) -> tuple[ServiceView, ...]:
+        """The services of a colony, in the manifest's order."""
+        return self.colony(ref).services
+
+    async def service(self, ref: str, service: str, verb: Verb, *, grace: float | None = None) -> ServiceView:
+        """Starts, stops or restarts one service of a running colony; returns at once."""
+        colony = self._colonies.find(ref)
+        found = colony.service(service)
+        colony.ask_service(found, verb, grace)
+        return found.view()
+
+    # ---- logs and commands
+
+    async def log_page(self, ref: str, **choice: Any) -> LogPageView:
+        """Lines of a colony's log; see colonies.log_page for the choice."""
+        return await log_page(self._colonies.find(ref), **choice)
+
+    def follow_log(
+        self, ref: str, *, after: int | None = None, services: frozenset[str] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogLineView | Missed]]:
+        """The lines of a colony's log as they are written."""
+        return follow_log(self._colonies.find(ref), after=after, services=services)
+
+    def exec(self, ref: str, request: ExecRequest) -> AbstractAsyncContextManager[Running]:
+        """Runs a command in the colony's cell, with pipes of the caller; it ends with the block."""
+        return run_command(self._colonies.find(ref), request)
+
+    # ---- the house
+
+    def system(self) -> SystemView:
+        """Who this daemon is, where it listens, how it isolates."""
+        keeper = self._means.keeper.current
+        notes = ["services run as this user and can read its files: colonies are apart on the network, not on disk"]
+        return SystemView(
+            version=colony_core.__version__,
+            api=API_VERSION,
+            pid=os.getpid(),
+            started_at=clock.rfc3339(self._started_at),
+            mode=self.mode,
+            egress=self._egress,
+            garden="local",
+            domain=self.config.routing.domain,
+            preview_port=self._means.preview_port,
+            socket=str(self.config.folders.socket),
+            state_folder=str(self.config.folders.state),
+            colonies=len(self._colonies),
+            last_event=self.bus.last_seq,
+            keeper_pid=keeper.pid if keeper else None,
+            notes=tuple(notes),
+        )
+
+    def tree(self) -> dict[str, Any]:
+        """The supervision tree, as plain values."""
+        return self._root.report().as_dict()
+
+    def tree_text(self) -> str:
+        """The supervision tree, for people."""
+        return str(self._root.report())
+
+    async def supervise(self, spec: ChildSpec) -> None:
+        """Runs a long-lived task of a face in the tree of the house."""
+        await self._root.start_child(spec)
+
+    async def shutdown(self, *, colonies: bool) -> None:
+        """Asks the house to end; with `colonies` they are stopped first, without they go on and the next daemon finds them."""
+        self._stop_colonies = colonies
+        self.shutdown_requested.set()
+
+    def cell_inodes(self) -> frozenset[int]:
+        """The namespaces of all cells; whoever calls from one of them is an agent or a service, not the owner."""
+        return frozenset(colony.cell.inode for colony in self._colonies if colony.cell)
+
+    def resolve(self, target: routing.Target) -> routing.Upstream | routing.Refusal:
+        """Where a preview request goes."""
+        return resolve(self._colonies, target)
+
+    async def _want(self, ref: str, wanted: Wanted) -> Colony:
+        colony = self._colonies.find(ref)
+        await self._colonies.want(colony, wanted)
+        return colony
+
+    async def _leave(self) -> None:
+        """Before the tree is stopped: either everything goes, or everything is left as it is."""
+        if self._stop_colonies:
+            await self._colonies.stop_all()
+            keeper = self._means.keeper.current
+            if keeper is not None:
+                await keeper.shutdown()
+        self._means.leaving = True
+
+
+@asynccontextmanager
+async def open_mycelium(
+    config: Config,
+    *,
+    keeper: Literal["process", "inline"] = "process",
+    walls: Callable[[], AbstractAsyncContextManager[isolation.Isolation]] | None = None,
+    previews: bool = True,
+) -> AsyncIterator[Mycelium]:
+    """Opens a house on `config`'s folders and brings back what it holds.
+
+    With `keeper="process"` services outlive this program, and on leaving the block they go on, unless `shutdown(colonies=True)` was
+    called; with `"inline"` the keeper is a thread of this program and everything ends with the block. `walls` replaces the kernel's
+    isolation (tests ask for fakes by name; nothing else does). Raises AlreadyExists (`already-running`, `port-taken`), Missing (rights,
+    nft), Broken. Outer cancellation becomes an orderly end.
+    """
+    async with AsyncExitStack() as stack:
+        config.folders.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stack.enter_context(hold_lock(config.folders.state))
+        records = await stack.enter_async_context(store.open_store(config.folders.store))
+        listener = None
+        if previews:
+            listener = await routing.open_tcp_listener(
+                config.routing.bind, config.routing.port, what="the previews", config_key="routing.port"
+            )
+            stack.push_async_callback(trio.aclose_forcefully, listener)
+        open_walls = walls or partial(_open_walls, config)
+        kernel = await stack.enter_async_context(open_walls())
+        means = Means(
+            config=config,
+            isolation=kernel,
+            keeper=KeeperPost(),
+            store=records,
+            bus=Bus(first_seq=await _first_number(records)),
+            boot_id=BOOT_ID.read_text().strip(),
+            base_environment=base_environment(os.environ),
+            nameservers=isolation.host_nameservers(RESOLV_CONF),
+            preview_port=listener.socket.getsockname()[1] if listener else None,
+        )
+        keys = Keys(records)
+        await keys.load()
+        house = Mycelium(means, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
+        async with _tree(house, means, keeper, listener):
+            try:
+                means.bus.publish(HouseEvent(what="started", message=f"version {colony_core.__version__}, pid {os.getpid()}"))
+                yield house
+            finally:
+                with trio.CancelScope(shield=True):
+                    house._stop_colonies = house._stop_colonies or keeper == "inline"
+                    await house._leave()
+
+
+@asynccontextmanager
+async def _tree(
+    house: Mycelium, means: Means, keeper: Literal["process", "inline"], listener: trio.SocketListener | None
+) -> AsyncIterator[None]:
+    """The supervision tree. Nothing above a colony counts what happens in it; the house's own tasks share one limit."""
+    specs = [
+        ChildSpec(id="keeper", run=partial(_keep_keeper, means, keeper), grace=10.0, backoff=Backoff(first=0.05)),
+        ChildSpec(id="numbers", run=partial(_reserve_numbers, means), grace=1.0),
+        ChildSpec(id="janitor", run=partial(_prune, house), grace=1.0, backoff=Backoff(first=1.0)),
+        dynamic_supervisor_spec("colonies", run_colony, restart=Restart.TEMPORARY),
+    ]
+    async with open_supervisor(specs, name="mycelium", limit=HOUSE_LIMIT) as root:
+        house._root = root
+        colonies: DynamicSupervisor = next(c for c in root.children() if c.id == "colonies").value
+        house._colonies = Colonies(means, colonies)
+        await house._colonies.restore()
+        if listener is not None:
+            proxy = ChildSpec(id="proxy", run=partial(_serve_previews, house, listener), grace=5.0, backoff=Backoff(first=0.1))
+            await root.start_child(supervisor_spec("previews", [proxy], limit=HOUSE_LIMIT))
+        yield
+
+
+async def _keep_keeper(means: Means, kind: str, *, status: Status) -> None:
+    """Connects to the keeper, or starts one; when it dies, clears what it left and lets the next incarnation start another."""
+    opened = processes.open_keeper if kind == "process" else processes.open_inline_keeper
+    async with opened(run_dir=means.config.folders.run, state_dir=means.config.folders.state) as keeper:
+        async with means.keeper.filled_by(keeper):
+            status.started(keeper)
+            await keeper.lost.wait()
+        means.bus.publish(HouseEvent(what="keeper_lost", message=f"the keeper (pid {keeper.pid}) died; services restart"))
+        await processes.kill_leftovers([process.key for process in keeper.processes()])
+        raise processes.KeeperLost()
+
+
+async def _serve_previews(house: Mycelium, listener: trio.SocketListener, *, status: Status) -> None:
+    await routing.serve_proxy([listener], house.resolve, domain=house.config.routing.domain, task_status=status)
+
+
+async def _reserve_numbers(means: Means, *, status: Status) -> None:
+    """Reserves further event numbers long before they are needed."""
+    reserved = means.bus.last_seq + EVENT_BLOCK
+    await _reserve(means.store, reserved)
+    status.started()
+    async for event in means.bus.listen():
+        seq = event.first if isinstance(event, Missed) else event.seq
+        if seq > reserved - EVENT_BLOCK // 2:
+            reserved = seq + EVENT_BLOCK
+            await _reserve(means.store, reserved)
+
+
+async def _first_number(records: store.Store) -> int:
+    """A number that no event had before, whatever happened to the daemons before us."""
+    told = await records.read(partial(store.get_meta, key=RESERVED_KEY))
+    return int(told or 0) + 1
+
+
+async def _reserve(records: store.Store, upto: int) -> None:
+    await records.write(partial(store.put_meta, key=RESERVED_KEY, value=str(upto)))
+
+
+async def _prune(house: Mycelium, *, status: Status) -> None:
+    status.started()
+    while True:
+        await house.idempotency.prune()
+        await trio.sleep(PRUNE_SECONDS)
+
+
+def _open_walls(config: Config) -> AbstractAsyncContextManager[isolation.Isolation]:
+    wanted = config.isolation.mode
+    mode = isolation.choose_mode() if wanted == "auto" else isolation.Mode(wanted)
+    return isolation.open_isolation(
+        run_dir=config.folders.run, mode=mode, plan=isolation.AddressPlan(config.isolation.base), egress=config.isolation.egress
+    )
