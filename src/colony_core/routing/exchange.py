@@ -1,0 +1,99 @@
+"""What a connection holds on to: the way to a service, the connection to it, and one request with its answer."""
+
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from .heads import Request
+from .pages import Refusal
+from .routes import Target
+from .wires import BROKEN, Wire
+
+HALF_CLOSED_SECONDS = 30
+"""How long a direction may rest when the other one has ended."""
+
+
+@attrs.frozen
+class Upstream:
+    """A service that can be reached. `connect` opens a connection or raises OSError. Two upstreams with the same label are the same
+    place, between which connections may be reused; so the label must change when a colony or its namespace is made anew."""
+
+    connect: Callable[[], Awaitable[trio.abc.Stream]] = attrs.field(eq=False)
+    label: str
+
+
+@attrs.frozen(kw_only=True)
+class Rules:
+    """What all connections of a proxy share."""
+
+    resolve: Callable[[Target], Upstream | Refusal]
+    known: Callable[[str], bool]
+    domain: str
+    trusted_proxies: frozenset[str] = frozenset()
+
+
+class Service:
+    """An open connection to a service, and the scope of the task that reads from it."""
+
+    __slots__ = ("label", "scope", "usable", "wire")
+
+    def __init__(self, label: str, wire: Wire) -> None:
+        self.label = label
+        self.wire = wire
+        self.scope = trio.CancelScope()
+        self.usable = True
+
+    def drop(self) -> None:
+        """Lets its task close it."""
+        self.usable = False
+        self.scope.cancel()
+
+
+class Exchange:
+    """A request and its answer, on their way."""
+
+    __slots__ = ("answered", "events", "moved", "request", "reused", "service", "started", "tunnel", "uploaded")
+
+    def __init__(self, request: Request, service: Service, *, reused: bool) -> None:
+        self.request = request
+        self.service = service
+        self.reused = reused
+        self.uploaded = request.body == 0
+        self.started = False
+        """Bytes of the answer may have reached the client."""
+        self.answered = False
+        self.events = False
+        """The answer is a stream of events, which never ends by itself."""
+        self.moved = 0
+        self.tunnel: Tunnel | None = None
+
+
+class Tunnel:
+    """Two directions of bytes that are no longer HTTP. Each runs in the task of its reader; both return when both have ended."""
+
+    def __init__(self) -> None:
+        self._scopes: list[trio.CancelScope] = []
+        self._ended = 0
+        self._over = trio.Event()
+
+    async def run(self, source: Wire, sink: Wire, first: bytes = b"") -> None:
+        """Passes bytes on until `source` ends, and then its end; a direction that rests long after the other ended is given up."""
+        with trio.CancelScope() as scope:
+            self._scopes.append(scope)
+            try:
+                data = first or await source.read_on()
+                while data:
+                    await sink.write(data)
+                    if self._ended:
+                        scope.deadline = trio.current_time() + HALF_CLOSED_SECONDS
+                    data = await source.read_on()
+                await sink.write_eof()
+            except BROKEN:
+                self._over.set()
+        self._ended += 1
+        if self._ended == 2:
+            self._over.set()
+        for other in self._scopes:
+            other.deadline = trio.current_time() + HALF_CLOSED_SECONDS
+        await self._over.wait()

@@ -1,0 +1,100 @@
+"""Listening TCP sockets, and who holds a port that is taken."""
+
+import errno
+import ipaddress
+import re
+import socket
+from pathlib import Path
+
+import trio
+
+from colony_core.errors import AlreadyExists, ColonyError, Invalid, NotAllowed
+
+BACKLOG = 512
+_LISTENING = "0A"
+_SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
+
+
+async def open_tcp_listener(host: str, port: int, *, what: str, config_key: str) -> trio.SocketListener:
+    """Listens on an IP address and port (0: any free one); the socket is not inherited by children.
+
+    Raises AlreadyExists (`port-taken`) naming the process that holds the port where that can be known, NotAllowed or Invalid; `what`
+    ("the preview proxy") and `config_key` ("routing.port") make the message. The caller closes the listener.
+    """
+    family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        await sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        holder = await trio.to_thread.run_sync(port_holder, port) if error.errno == errno.EADDRINUSE else None
+        raise _refused(error, host, port, what=what, config_key=config_key, holder=holder) from error
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketListener(sock)
+
+
+def port_holder(port: int, proc: Path = Path("/proc")) -> tuple[int, str] | None:
+    """Process id and command name of a process that listens on a TCP port in this network namespace; None where it cannot be known."""
+    inodes = _listening_inodes(port, proc)
+    if not inodes:
+        return None
+    for process in proc.iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            for link in (process / "fd").iterdir():
+                found = _SOCKET_LINK.fullmatch(str(link.readlink()))
+                if found and found[1] in inodes:
+                    return int(process.name), (process / "comm").read_text(errors="replace").strip()
+        except OSError:
+            continue  # it has ended, or belongs to somebody else
+    return None
+
+
+def _listening_inodes(port: int, proc: Path) -> set[str]:
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (proc / "net" / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(fields[9])
+    return inodes
+
+
+def _refused(
+    error: OSError, host: str, port: int, *, what: str, config_key: str, holder: tuple[int, str] | None
+) -> ColonyError:
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    details = {"host": host, "port": port}
+    another = f"set {config_key} to another port (0 takes any free one)"
+    if error.errno == errno.EADDRINUSE:
+        if holder is None:
+            message = f"{what} cannot listen on {place}: another process holds the port"
+            return AlreadyExists(
+                "port-taken", message, f"{another}; `ss -ltnp` as root shows who holds it", details=details
+            )
+        pid, command = holder
+        message = f"{what} cannot listen on {place}: {command} (process {pid}) holds the port"
+        return AlreadyExists(
+            "port-taken", message, f"stop it, or {another}", details={**details, "pid": pid, "command": command}
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        message = f"{what} may not listen on {place}: {error.strerror}"
+        return NotAllowed("port-not-allowed", message, f"ports below 1024 are root's; {another}", details=details)
+    message = f"{what} cannot listen on {place}: {error.strerror}"
+    return Invalid(
+        "address-not-usable",
+        message,
+        f"set {config_key.rpartition('.')[0]}.bind to an address of this machine",
+        details=details,
+    )
