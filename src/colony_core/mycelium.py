@@ -186,6 +186,15 @@ class Mycelium:
         self._stop_colonies = colonies
         self.shutdown_requested.set()
 
+    async def hurry(self) -> None:
+        """Kills what is being waited for: for an end that somebody does not want to wait for."""
+        keeper = self._means.keeper.current
+        if keeper is not None and self._stop_colonies:
+            async with trio.open_nursery() as nursery:
+                for process in keeper.processes():
+                    if process.running:
+                        nursery.start_soon(partial(process.stop, grace=0.0))
+
     def cell_inodes(self) -> frozenset[int]:
         """The namespaces of all cells; whoever calls from one of them is an agent or a service, not the owner."""
         return frozenset(colony.cell.inode for colony in self._colonies if colony.cell)
@@ -252,7 +261,9 @@ async def open_mycelium(
         house = Mycelium(means, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
         async with _tree(house, means, keeper, listener):
             try:
-                means.bus.publish(HouseEvent(what="started", message=f"version {colony_core.__version__}, pid {os.getpid()}"))
+                means.bus.publish(
+                    HouseEvent(what="started", message=f"version {colony_core.__version__}, pid {os.getpid()}")
+                )
                 yield house
             finally:
                 with trio.CancelScope(shield=True):
@@ -277,21 +288,29 @@ async def _tree(
         house._colonies = Colonies(means, colonies)
         await house._colonies.restore()
         if listener is not None:
-            proxy = ChildSpec(id="proxy", run=partial(_serve_previews, house, listener), grace=5.0, backoff=Backoff(first=0.1))
+            proxy = ChildSpec(
+                id="proxy", run=partial(_serve_previews, house, listener), grace=5.0, backoff=Backoff(first=0.1)
+            )
             await root.start_child(supervisor_spec("previews", [proxy], limit=HOUSE_LIMIT))
         yield
 
 
 async def _keep_keeper(means: Means, kind: str, *, status: Status) -> None:
     """Connects to the keeper, or starts one; when it dies, clears what it left and lets the next incarnation start another."""
-    opened = processes.open_keeper if kind == "process" else processes.open_inline_keeper
-    async with opened(run_dir=means.config.folders.run, state_dir=means.config.folders.state) as keeper:
+    folders = means.config.folders
+    if kind == "process":
+        opened = processes.open_keeper(run_dir=folders.run, state_dir=folders.state)
+    else:
+        opened = processes.open_inline_keeper(state_dir=folders.state)
+    async with opened as keeper:
         async with means.keeper.filled_by(keeper):
             status.started(keeper)
             await keeper.lost.wait()
-        means.bus.publish(HouseEvent(what="keeper_lost", message=f"the keeper (pid {keeper.pid}) died; services restart"))
-        await processes.kill_leftovers([process.key for process in keeper.processes()])
-        raise processes.KeeperLost()
+        means.bus.publish(
+            HouseEvent(what="keeper_lost", message=f"the keeper (pid {keeper.pid}) died; services restart")
+        )
+        await processes.kill_leftovers(keys=[process.key for process in keeper.processes()])
+        raise processes.KeeperLost("keeper-lost", "the keeper died", "services restart by their policy")
 
 
 async def _serve_previews(house: Mycelium, listener: trio.SocketListener, *, status: Status) -> None:
@@ -331,5 +350,8 @@ def _open_walls(config: Config) -> AbstractAsyncContextManager[isolation.Isolati
     wanted = config.isolation.mode
     mode = isolation.choose_mode() if wanted == "auto" else isolation.Mode(wanted)
     return isolation.open_isolation(
-        run_dir=config.folders.run, mode=mode, plan=isolation.AddressPlan(config.isolation.base), egress=config.isolation.egress
+        run_dir=config.folders.run,
+        mode=mode,
+        plan=isolation.AddressPlan(config.isolation.base),
+        egress=config.isolation.egress,
     )

@@ -37,7 +37,9 @@ async def _run(colony: "Colony", command: SetupCommand) -> None:
     environment = setup_environment(base=colony.base_environment(), manifest=colony.manifest, colony=colony.name)
     keeper = await colony.means.keeper.get()
     process = await keeper.start(
-        colony.launch(label="setup", argv=command.command, environment=environment, cwd=None, key=f"setup.{secrets.token_hex(4)}")
+        colony.launch(
+            label="setup", argv=command.command, environment=environment, cwd=None, key=f"setup.{secrets.token_hex(4)}"
+        )
     )
     exited = None
     try:

@@ -3,7 +3,7 @@
 import os
 import pwd
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -19,15 +19,13 @@ from colony_core.views import ApplyView, NewColony
 from . import records
 from .changes import compare
 from .colony import Colony
-from .manifest import Manifest, read_manifest
+from .manifest import MANIFEST_FILE, Manifest, read_manifest, read_manifest_file
 from .means import Means
 from .records import ColonyRecord
 from .state import ColonyState, ServiceState, Wanted
 from .templates import load_templates
 
-MANIFEST_NAME = "colony.toml"
 MOST_COLONIES = 4000
-LONGEST_MANIFEST_BYTES = 2**20
 
 
 class Colonies:
@@ -51,7 +49,11 @@ class Colonies:
         found = self._by_id.get(ref) or self._by_name.get(ref)
         if found is None:
             nearest = did_you_mean(ref, tuple(self._by_name))
-            raise NotFound("colony-not-found", f"colony “{ref[:80]}” not found", f"did you mean {nearest}?" if nearest else "colony ls")
+            raise NotFound(
+                "colony-not-found",
+                f"colony “{ref[:80]}” not found",
+                f"did you mean {nearest}?" if nearest else "colony ls",
+            )
         return found
 
     def named(self, name: str) -> Colony | None:
@@ -64,7 +66,9 @@ class Colonies:
         if name in self._by_name or name in self._reserved:
             raise _taken(name)
         if len(self._by_id) >= MOST_COLONIES:
-            raise LimitReached("too-many-colonies", f"{MOST_COLONIES} colonies are as many as one machine takes", "colony rm NAME")
+            raise LimitReached(
+                "too-many-colonies", f"{MOST_COLONIES} colonies are as many as one machine takes", "colony rm NAME"
+            )
         self._reserved.add(name)
         try:
             manifest = await self._manifest(request.path, request.template)
@@ -140,7 +144,9 @@ class Colonies:
 
     def _make(self, record: ColonyRecord) -> Colony:
         user = owner_of(Path(record.source)) if os.getuid() == 0 else None
-        return Colony(self._means, record, user=user, user_name=user.name if user else pwd.getpwuid(os.getuid()).pw_name)
+        return Colony(
+            self._means, record, user=user, user_name=user.name if user else pwd.getpwuid(os.getuid()).pw_name
+        )
 
     def _new_record(self, request: NewColony, manifest: Manifest, *, owner: str) -> ColonyRecord:
         now = clock.unix_now()
@@ -162,37 +168,29 @@ class Colonies:
 
     async def _manifest(self, folder: str, template: str | None) -> Manifest:
         templates = await trio.to_thread.run_sync(load_templates, self._means.config.folders.templates)
-        text = await trio.to_thread.run_sync(_read_text, Path(folder), template)
-        return read_manifest(text, where=str(Path(folder, MANIFEST_NAME)), templates=templates)
+        return await trio.to_thread.run_sync(partial(_read, Path(folder), templates=templates, template=template))
 
 
 def _taken(name: str) -> AlreadyExists:
-    return AlreadyExists("name-taken", f"there is a colony “{name}” already", f"take another name, or: colony rm {name}")
+    return AlreadyExists(
+        "name-taken", f"there is a colony “{name}” already", f"take another name, or: colony rm {name}"
+    )
 
 
-def _read_text(folder: Path, template: str | None) -> str:
-    """The manifest of a folder; a folder without one may be run from a template alone."""
+def _read(folder: Path, *, templates: Mapping[str, str], template: str | None) -> Manifest:
+    """The manifest of a folder; a folder without one is run from a template alone, if one is named."""
     if not folder.is_absolute():
-        raise Invalid("path-not-absolute", f"{folder} is not an absolute path", "give the whole path of the colony's folder")
+        raise Invalid(
+            "path-not-absolute", f"{folder} is not an absolute path", "give the whole path of the colony's folder"
+        )
     if not folder.is_dir():
-        raise NotFound("folder-not-found", f"there is no folder {folder}", "give the folder that holds colony.toml")
-    path = folder / MANIFEST_NAME
-    try:
-        with path.open("rb") as file:
-            data = file.read(LONGEST_MANIFEST_BYTES + 1)
-    except FileNotFoundError:
-        if template is None:
-            raise NotFound("manifest-not-found", f"{folder} holds no {MANIFEST_NAME}", f"colony init {folder}") from None
-        data = b"[colony]\n"
-    except OSError as error:
-        raise Invalid("manifest-unreadable", f"{path}: {error.strerror}", "make the file readable for the daemon") from error
-    if len(data) > LONGEST_MANIFEST_BYTES:
-        raise Invalid("manifest-too-long", f"{path} is longer than 1 MiB", "is this the right file?")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise Invalid("manifest-not-utf8", f"{path} is not UTF-8: {error}", "save the file as UTF-8") from error
-    return text
+        raise NotFound(
+            "folder-not-found", f"there is no folder {folder}", f"give the folder that holds {MANIFEST_FILE}"
+        )
+    path = folder / MANIFEST_FILE
+    if template is not None and not path.exists():
+        return read_manifest("[colony]\n", where=str(path), templates=templates, template=template)
+    return read_manifest_file(path, templates=templates, template=template)
 
 
 async def run_colony(colony: Colony, *, status: Status) -> None:

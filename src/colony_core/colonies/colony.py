@@ -5,6 +5,7 @@ it is up; and one supervisor per service. A service that reaches its limit ends 
 What people ask is answered from memory and handed to the owner, so that a colony answers at once whatever its owner is busy with.
 """
 
+import pwd
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,6 @@ class Colony:
         self.since = record.since
         self.wanted = record.wanted
         self.cell: Cell | None = None
-        self.log = LogBook(means.log_folder(self.id))
         self.services = {spec.name: Service(self, spec) for spec in self.manifest.services}
         self.steps: tuple[StepView, ...] = ()
         self.start_seconds: float | None = None
@@ -109,7 +109,13 @@ class Colony:
 
     async def last_line(self) -> int:
         """The number of the newest line of the log."""
-        return (await self.log.read(tail=1)).last
+        return await self.log.last()
+
+    @property
+    def log(self) -> LogBook:
+        """The log of the colony; woken by the keeper while there is one."""
+        keeper, folder = self.means.keeper.current, self.means.log_folder(self.id)
+        return LogBook(folder) if keeper is None else keeper.log_book(folder)
 
     # ---- what services tell their colony
 
@@ -125,7 +131,10 @@ class Colony:
     def restarted(self, service: Service) -> None:
         """A service runs again; those that depend on it with `restart = true` follow."""
         for other in self.services.values():
-            if any(d.name == service.name and d.restart for d in other.spec.depends_on) and other.state is not ServiceState.STOPPED:
+            if (
+                any(d.name == service.name and d.restart for d in other.spec.depends_on)
+                and other.state is not ServiceState.STOPPED
+            ):
                 self.ask(partial(self._restart_service, other, None))
 
     # ---- what people ask; each returns at once and the owner does the rest
@@ -166,13 +175,19 @@ class Colony:
     def ask_service(self, service: Service, verb: str, grace: float | None) -> None:
         """Starts, stops or restarts one service of a running colony."""
         if self.state is not ColonyState.RUNNING:
-            raise WrongState("colony-not-running", f"colony “{self.name}” is {self.state.value}", f"colony start {self.name}")
+            raise WrongState(
+                "colony-not-running", f"colony “{self.name}” is {self.state.value}", f"colony start {self.name}"
+            )
         if verb == "stop":
             self._resting[service.name] = {"state": "stopped", "reason": "stopped on request"}
             self.ask(partial(self._stop_service, service, grace))
         else:
             self._resting.pop(service.name, None)
-            self.ask(partial(self._restart_service, service, grace) if verb == "restart" else partial(self._start_service, service))
+            self.ask(
+                partial(self._restart_service, service, grace)
+                if verb == "restart"
+                else partial(self._start_service, service)
+            )
 
     def ask_apply(self, manifest: Manifest, changes: Changes) -> None:
         """Takes over an edited manifest and restarts only what changed."""
@@ -376,15 +391,22 @@ class Colony:
         """What services inherit from the daemon, in the name of the colony's user."""
         base = dict(self.means.base_environment)
         if self.user is not None:
-            base |= {"HOME": self.user.home, "USER": self.user.name, "LOGNAME": self.user.name}
+            base |= {"HOME": home_of(self.user), "USER": self.user.name, "LOGNAME": self.user.name}
         return base
 
-    def launch(self, *, label: str, argv: tuple[str, ...], environment: Mapping[str, str], cwd: str | None, key: str) -> Launch:
+    def launch(
+        self, *, label: str, argv: tuple[str, ...], environment: Mapping[str, str], cwd: str | None, key: str
+    ) -> Launch:
         """A process of this colony: in its cell, its folder, its user's name, its log."""
         assert self.cell is not None
         limits = self.means.config.processes
         folder = self.means.log_folder(self.id)
-        log = LogTarget(folder, segment_bytes=limits.log_segment, total_bytes=limits.log_total, segment_age=limits.log_age)
+        log = LogTarget(
+            directory=folder,
+            segment_bytes=limits.log_segment,
+            total_bytes=limits.log_total,
+            segment_seconds=limits.log_age,
+        )
         return Launch(
             key=f"{self.id}.{key}",
             argv=argv,
@@ -404,7 +426,9 @@ class Colony:
         assert may_follow(self.state, state), f"{self.name}: {self.state.value} -> {state.value}"
         before, self.state, self.reason, self.since = self.state, state, reason, clock.unix_now()
         self.means.bus.publish(
-            ColonyStateChanged(colony=self.name, colony_id=self.id, before=before.value, state=state.value, reason=reason)
+            ColonyStateChanged(
+                colony=self.name, colony_id=self.id, before=before.value, state=state.value, reason=reason
+            )
         )
 
     def _running_reason(self) -> None:
@@ -433,3 +457,11 @@ class Colony:
     def is_starting(self) -> bool:
         """Whether the colony is on its way to running."""
         return is_starting(self.state)
+
+
+def home_of(user: User) -> str:
+    """The home folder of a user; `/` for one that the system does not know."""
+    try:
+        return pwd.getpwuid(user.uid).pw_dir
+    except KeyError:
+        return "/"

@@ -41,10 +41,14 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
     Raises WrongState where the colony has no cell, Invalid for a command that cannot be started.
     """
     if colony.cell is None:
-        raise WrongState("colony-not-running", f"colony “{colony.name}” is {colony.state.value}", f"colony start {colony.name}")
+        raise WrongState(
+            "colony-not-running", f"colony “{colony.name}” is {colony.state.value}", f"colony start {colony.name}"
+        )
     if not request.command or any("\0" in word for word in request.command):
         raise Invalid("invalid-command", f"not a command: {shlex.join(request.command)!r}", "give at least one word")
-    environment = setup_environment(base=colony.base_environment(), manifest=colony.manifest, colony=colony.name) | request.env
+    environment = (
+        setup_environment(base=colony.base_environment(), manifest=colony.manifest, colony=colony.name) | request.env
+    )
     launch = colony.launch(
         label="exec",
         argv=request.command,

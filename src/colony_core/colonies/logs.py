@@ -1,12 +1,13 @@
 """The log of one colony, as the outside reads it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from colony_core import clock
 from colony_core.errors import Invalid
 from colony_core.events import Missed
 from colony_core.processes import LogLine
+from colony_core.processes import Missed as Hole
 from colony_core.views import LogLineView, LogPageView
 
 from .colony import Colony
@@ -26,10 +27,18 @@ async def log_page(
 ) -> LogPageView:
     """Lines behind number `after`, or the last `tail`; `since` and `until` are seconds since 1970. At most 10,000 at once."""
     if not 0 < limit <= MOST_LINES or (tail is not None and not 0 <= tail <= MOST_LINES):
-        raise Invalid("too-many-lines", f"at most {MOST_LINES} lines are given at once", "ask again with ?after=<seq of the last line>")
-    page = await colony.log.read(after=after, limit=limit, tail=tail, labels=services)
-    lines = [line for line in page.lines if (since is None or line.at >= since * 1000) and (until is None or line.at <= until * 1000)]
-    return LogPageView(lines=tuple(view_of(line) for line in lines), first=page.first, last=page.last, missed=page.missed)
+        raise Invalid(
+            "too-many-lines",
+            f"at most {MOST_LINES} lines are given at once",
+            "ask again with ?after=<seq of the last line>",
+        )
+    if tail is None:
+        page = await colony.log.read(after, limit=limit, labels=services)
+    else:
+        page = await colony.log.read(limit=tail, labels=services)
+    missed = 0 if page.missed is None else page.missed.last - page.missed.first + 1
+    lines = [line for line in page.lines if (since is None or line.at >= since) and (until is None or line.at <= until)]
+    return LogPageView(lines=tuple(view_of(line) for line in lines), first=page.first, last=page.last, missed=missed)
 
 
 @asynccontextmanager
@@ -38,18 +47,18 @@ async def follow_log(
 ) -> AsyncIterator[AsyncIterator[LogLineView | Missed]]:
     """Every line behind number `after` (default: from now on) as it is written; holes come as Missed."""
     start = await colony.last_line() if after is None else after
-    async with colony.log.follow(start, labels=services) as lines:
-        yield _views(lines)
+    async with aclosing(_views(colony.log.follow(start, labels=services))) as views:
+        yield views
 
 
-async def _views(lines: AsyncIterator[object]) -> AsyncIterator[LogLineView | Missed]:
-    async for line in lines:
-        if isinstance(line, LogLine):
-            yield view_of(line)
-        else:
-            yield Missed(first=line.first, last=line.last)  # type: ignore[attr-defined]
+async def _views(lines: AsyncGenerator[LogLine | Hole, None]) -> AsyncGenerator[LogLineView | Missed, None]:
+    async with aclosing(lines):
+        async for line in lines:
+            yield view_of(line) if isinstance(line, LogLine) else Missed(first=line.first, last=line.last)
 
 
 def view_of(line: LogLine) -> LogLineView:
     """What the outside sees of a line."""
-    return LogLineView(seq=line.seq, at=clock.rfc3339(line.at / 1000), service=line.service, stream=line.stream, text=line.text)
+    return LogLineView(
+        seq=line.seq, at=clock.rfc3339(line.at), service=line.service, stream=line.stream, text=line.text
+    )

@@ -1,6 +1,7 @@
 """When is a service ready: its port is open, its page answers, or its log says so."""
 
 import re
+from contextlib import aclosing
 
 import trio
 
@@ -70,7 +71,7 @@ async def _good_answer(cell: Cell, port: int, path: str) -> bool:
 
 async def _log_says(ready: Ready, service: str, log: LogBook, *, after: int) -> None:
     pattern = re.compile(ready.target)
-    async with log.follow(after) as lines:
+    async with aclosing(log.follow(after)) as lines:
         async for line in lines:
             if isinstance(line, LogLine) and line.service == service and pattern.search(line.text):
                 return

@@ -66,12 +66,16 @@ def add(connection: Connection, record: ColonyRecord) -> None:
 
 def change(connection: Connection, colony_id: str, **values: Any) -> None:
     """Changes columns of one colony; values as in ColonyRecord, or `removed_at`."""
-    connection.execute(update(colonies).where(colonies.c.id == colony_id).values({k: _plain(k, v) for k, v in values.items()}))
+    connection.execute(
+        update(colonies).where(colonies.c.id == colony_id).values({k: _plain(k, v) for k, v in values.items()})
+    )
 
 
 def living(connection: Connection) -> tuple[ColonyRecord, ...]:
     """Every colony that was not removed, oldest first."""
-    rows = connection.execute(select(colonies).where(colonies.c.removed_at.is_(None)).order_by(colonies.c.created_at)).mappings()
+    rows = connection.execute(
+        select(colonies).where(colonies.c.removed_at.is_(None)).order_by(colonies.c.created_at)
+    ).mappings()
     return tuple(_record(row) for row in rows)
 
 

@@ -218,7 +218,11 @@ class Service:
             env_file=extra,
         )
         return self.colony.launch(
-            label=self.name, argv=self.spec.command, environment=environment, cwd=self.spec.cwd, key=f"{self.name}.{secrets.token_hex(4)}"
+            label=self.name,
+            argv=self.spec.command,
+            environment=environment,
+            cwd=self.spec.cwd,
+            key=f"{self.name}.{secrets.token_hex(4)}",
         )
 
     async def _end(self, status: Status) -> None:

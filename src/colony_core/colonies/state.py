@@ -44,7 +44,9 @@ class Wanted(enum.Enum):
 _STARTING = frozenset({ColonyState.SPAWNING, ColonyState.PROVISIONING, ColonyState.BUILDING})
 _FOLLOWERS: dict[ColonyState, frozenset[ColonyState]] = {
     ColonyState.SPAWNING: frozenset({ColonyState.PROVISIONING, ColonyState.STOPPING, ColonyState.FAILED}),
-    ColonyState.PROVISIONING: frozenset({ColonyState.BUILDING, ColonyState.RUNNING, ColonyState.STOPPING, ColonyState.FAILED}),
+    ColonyState.PROVISIONING: frozenset(
+        {ColonyState.BUILDING, ColonyState.RUNNING, ColonyState.STOPPING, ColonyState.FAILED}
+    ),
     ColonyState.BUILDING: frozenset({ColonyState.RUNNING, ColonyState.STOPPING, ColonyState.FAILED}),
     ColonyState.RUNNING: frozenset({ColonyState.STOPPING, ColonyState.FAILED}),
     ColonyState.STOPPING: frozenset({ColonyState.STOPPED, ColonyState.FAILED}),

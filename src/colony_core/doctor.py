@@ -1,0 +1,133 @@
+"""Walks through the house and says what is missing and how to mend it. Changes nothing."""
+
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from . import isolation, processes
+from .config import Config
+
+State = Literal["ok", "warn", "broken"]
+RESOLV_CONF = Path("/etc/resolv.conf")
+FEW_BYTES = 2**30
+
+
+@attrs.frozen
+class Finding:
+    """One check: `state` is ok, warn (works, could be better) or broken; `mend` is the next thing to type, if there is one."""
+
+    check: str
+    state: State
+    found: str
+    mend: str = ""
+
+
+def examine(config: Config) -> tuple[Finding, ...]:
+    """Every check of this machine, in the order in which things would fail. Takes about a second: rights are tried, not guessed."""
+    return tuple(finding for check in _CHECKS for finding in check(config))
+
+
+def _system(_: Config) -> Iterator[Finding]:
+    ok = sys.version_info >= (3, 11)
+    yield Finding(
+        "python", "ok" if ok else "broken", platform.python_version(), "" if ok else "install Python 3.11 or newer"
+    )
+    linux = sys.platform == "linux"
+    mend = "" if linux else "run Colony on Linux, or in a Linux machine"
+    yield Finding("kernel", "ok" if linux else "broken", f"{platform.system()} {platform.release()}", mend)
+
+
+def _isolation(config: Config) -> Iterator[Finding]:
+    reports = isolation.probe()
+    wanted = config.isolation.mode
+    works = [report for report in reports if report.works and wanted in ("auto", report.mode.value)]
+    for report in reports:
+        chosen = bool(works) and report is works[0]
+        found = "works" + (", in use" if chosen else "") if report.works else report.reason
+        state: State = "ok" if report.works else ("warn" if works else "broken")
+        if report.works or not works:
+            yield Finding(f"isolation: {report.mode.value}", state, found, "" if report.works else report.hint)
+
+
+def _firewall(_: Config) -> Iterator[Finding]:
+    path = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
+    yield Finding("nft", "ok" if path else "broken", path or "not found", "" if path else "sudo apt install nftables")
+    if isolation.docker_blocks_forwarding():
+        mend = "sudo iptables -I DOCKER-USER -i 'vc-+' -j ACCEPT && sudo iptables -I DOCKER-USER -o 'vc-+' -j ACCEPT"
+        yield Finding("egress", "warn", "Docker drops what it does not know: colonies will not reach the outside", mend)
+
+
+def _names(_: Config) -> Iterator[Finding]:
+    servers = isolation.host_nameservers(RESOLV_CONF)
+    found = ", ".join(servers) if servers else "no nameserver"
+    mend = "" if servers else f"name a nameserver in {RESOLV_CONF}"
+    yield Finding("names", "ok" if servers else "warn", found, mend)
+
+
+def _folders(config: Config) -> Iterator[Finding]:
+    for name, path in (("state folder", config.folders.state), ("run folder", config.folders.run)):
+        at = next(p for p in (path, *path.parents) if p.exists())
+        usable = os.access(at, os.W_OK | os.X_OK)
+        mend = "" if usable else "set COLONY_STATE and COLONY_RUN to folders that you own"
+        yield Finding(
+            name, "ok" if usable else "broken", str(path) if usable else f"{at} is not yours to write in", mend
+        )
+        free = shutil.disk_usage(at).free
+        if free < FEW_BYTES:
+            yield Finding(
+                f"{name}: room", "warn", f"{free // 2**20} MiB free", "make room: a full disk drops log lines"
+            )
+
+
+def _daemon(config: Config) -> Iterator[Finding]:
+    keeper = processes.living_keeper(config.folders.run)
+    yield Finding("keeper", "ok", f"alive, process {keeper}" if keeper else "none (no services run)")
+    running = _answers(config.folders.socket)
+    yield Finding(
+        "daemon",
+        "ok" if running else "warn",
+        "running" if running else "not running",
+        "" if running else "colony serve",
+    )
+    if not running:
+        for what, bind, port in (
+            ("api port", config.server.bind, config.server.port),
+            ("preview port", config.routing.bind, config.routing.port),
+        ):
+            taken = not _free(bind, port)
+            mend = f"stop what listens there, or set {'server' if what == 'api port' else 'routing'}.port"
+            yield Finding(
+                what,
+                "broken" if taken else "ok",
+                f"{bind}:{port} is {'taken' if taken else 'free'}",
+                mend if taken else "",
+            )
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def _free(bind: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind, port))
+        except OSError:
+            return False
+        return True
+
+
+_CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (_system, _isolation, _firewall, _names, _folders, _daemon)

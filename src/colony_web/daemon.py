@@ -1,0 +1,74 @@
+"""The daemon: a house with its web face in the tree, from the first lock to the last signal.
+
+SIGINT (Ctrl-C) stops the colonies and ends; SIGTERM and SIGHUP end the daemon and leave the colonies to the next one, so that an upgrade or a
+closed terminal drops nothing. A second signal of any kind cuts the graces of services short.
+"""
+
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import attrs
+import trio
+
+from colony_core import isolation, processes
+from colony_core.config import Config
+from colony_core.errors import ColonyError
+from colony_core.mycelium import Mycelium, open_mycelium
+from colony_core.supervision import Backoff, ChildSpec, Limit, Status, supervisor_spec
+from colony_core.views import SystemView
+
+from .serve import serve
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(config: Config, *, announce: Callable[[SystemView], None]) -> None:
+    """Runs the daemon until it is told to end; `announce` is called once, when it serves. Blocks; call it before any thread exists.
+
+    Raises ColonyError when it cannot begin: `already-running`, `port-taken`, missing rights.
+    """
+    wanted = config.isolation.mode
+    mode = isolation.choose_mode() if wanted == "auto" else isolation.Mode(wanted)
+    if mode is isolation.Mode.ROOTLESS:
+        isolation.enter_rootless(processes.living_keeper(config.folders.run))
+    settled = attrs.evolve(config, isolation=attrs.evolve(config.isolation, mode=mode.value))
+    try:
+        trio.run(_main, settled, announce)
+    except BaseExceptionGroup as group:
+        raise _one_cause(group) from group
+
+
+async def _main(config: Config, announce: Callable[[SystemView], None]) -> None:
+    with trio.open_signal_receiver(*SIGNALS) as signals:
+        async with trio.open_nursery() as nursery:
+            async with open_mycelium(config) as house:
+                nursery.start_soon(_obey, house, signals)
+                web = ChildSpec(id="server", run=partial(_serve, house), grace=10.0, backoff=Backoff(first=0.1))
+                await house.supervise(supervisor_spec("web", [web], limit=Limit(10, 60.0)))
+                announce(house.system())
+                # Thousands of small task objects live for ever; scanning them again and again is half of a busy daemon's time.
+                gc.freeze()
+                gc.set_threshold(50_000, 20, 50)
+                await house.shutdown_requested.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _serve(house: Mycelium, *, status: Status) -> None:
+    await serve(house, task_status=status)
+
+
+async def _obey(house: Mycelium, signals: AsyncIterator[int]) -> None:
+    """The first signal asks for an orderly end, every further one cuts the graces short."""
+    await house.shutdown(colonies=await anext(signals) == signal.SIGINT)
+    async for _ in signals:
+        await house.hurry()
+
+
+def _one_cause(error: BaseException) -> BaseException:
+    """The ColonyError at the bottom of a group or a chain, or the thing itself."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ColonyError):
+        found = found.exceptions[0] if isinstance(found, BaseExceptionGroup) else found.__cause__
+    return found or error

@@ -1,0 +1,31 @@
+"""Marks that need something of the machine, and a run in which nothing may be skipped."""
+
+import os
+from functools import cache
+
+import pytest
+
+
+@cache
+def _kernel_refusal() -> str:
+    from colony_core import isolation
+    from colony_core.errors import ColonyError
+
+    try:
+        isolation.choose_mode()
+    except ColonyError as error:
+        return str(error)
+    return ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what this machine cannot do, with the reason; in CI a skip is a failure."""
+    refusal = ""
+    if item.get_closest_marker("root") and os.getuid() != 0:
+        refusal = "needs to be root: sudo make test"
+    elif item.get_closest_marker("kernel"):
+        refusal = _kernel_refusal()
+    if refusal:
+        if os.environ.get("COLONY_TESTS_ALLOW_SKIPS") == "0":
+            pytest.fail(f"nothing may be skipped here: {refusal}", pytrace=False)
+        pytest.skip(refusal)

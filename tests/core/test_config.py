@@ -1,0 +1,106 @@
+"""Settings come from many places, and a mistake in any of them is told with its place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colony_core import config as configuration
+from colony_core.config import default_folders, load_config, parse_duration, parse_port, parse_size
+from colony_core.errors import Invalid
+
+
+@pytest.fixture(autouse=True)
+def _no_system_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(configuration, "SYSTEM_CONFIG", tmp_path / "system.toml")
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_without_any_file_the_defaults_hold(tmp_path: Path) -> None:
+    config = load_config({"HOME": str(tmp_path)})
+    assert (config.server.bind, config.server.port, config.routing.port) == ("127.0.0.1", 8000, 8088)
+    assert config.routing.domain == "colony.localhost"
+
+
+def test_later_sources_win_over_earlier_ones(tmp_path: Path) -> None:
+    write(tmp_path / "system.toml", "[server]\nport = 1001\n[routing]\nport = 1001\n[isolation]\negress = false\n")
+    own = write(tmp_path / "own.toml", '[server]\nport = 1002\n[routing]\nport = 1002\n[processes]\ngrace = "3s"\n')
+    environ = {"HOME": str(tmp_path), "COLONY_CONFIG": str(own), "COLONY_ROUTING__PORT": "1003"}
+    config = load_config(environ, overrides={"server.port": 1004})
+    assert config.server.port == 1004
+    assert config.routing.port == 1003
+    assert config.processes.grace == 3.0
+    assert config.isolation.egress is False
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[sever]\nport = 1\n", "did you mean server?"),
+        ("[server]\nprot = 1\n", "did you mean port?"),
+        ("port = 1\n", "known:"),
+        ("[server]\nport = 70000\n", "server.port"),
+        ('[server]\nport = "x"\n', "server.port"),
+        ('[isolation]\nmode = "docker"\n', "expected one of auto"),
+        ('[isolation]\nbase = "10.0.0.1/8"\n', "isolation.base"),
+        ("[server\n", "own.toml"),
+    ],
+)
+def test_a_mistake_names_its_file_its_key_and_what_was_meant(tmp_path: Path, text: str, said: str) -> None:
+    own = write(tmp_path / "own.toml", text)
+    with pytest.raises(Invalid) as caught:
+        load_config({"HOME": str(tmp_path), "COLONY_CONFIG": str(own)})
+    assert said in f"{caught.value.message} {caught.value.hint}"
+    assert str(own) in caught.value.message
+
+
+def test_a_wrong_variable_names_itself(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match=r"COLONY_SERVER__PROT"):
+        load_config({"HOME": str(tmp_path), "COLONY_SERVER__PROT": "1"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "uid", "state", "run"),
+    [
+        ({"HOME": "/root"}, 0, "/root/.local/state/colony", "/run/colony"),
+        ({"HOME": "/h", "XDG_RUNTIME_DIR": "/run/user/7"}, 7, "/h/.local/state/colony", "/run/user/7/colony"),
+        ({"HOME": "/h", "XDG_STATE_HOME": "/s"}, 7, "/s/colony", "/s/colony/run"),
+        ({"HOME": "/h", "COLONY_STATE": "/x"}, 0, "/x", "/x/run"),
+        ({"HOME": "/h", "COLONY_STATE": "/x", "COLONY_RUN": "/y"}, 0, "/x", "/y"),
+    ],
+)
+def test_folders_follow_the_xdg_rules(environ: dict[str, str], uid: int, state: str, run: str) -> None:
+    folders = default_folders(environ, uid)
+    assert (str(folders.state), str(folders.run)) == (state, run)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("1.5m", 90), ("24h", 86400), ("7d", 604800), (3, 3), (0, 0)]
+)
+def test_durations(text: Any, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "count"), [("4M", 4 * 2**20), ("512K", 2**19), ("1G", 2**30), (7, 7), ("0", 0)])
+def test_sizes(text: Any, count: int) -> None:
+    assert parse_size(text) == count
+
+
+@pytest.mark.parametrize("parse", [parse_duration, parse_size, parse_port])
+@given(
+    value=st.one_of(
+        st.text(max_size=8), st.floats(), st.booleans(), st.none(), st.integers(max_value=-1), st.lists(st.integers())
+    )
+)
+def test_parsers_answer_or_raise_value_error(parse: Any, value: Any) -> None:
+    try:
+        result = parse(value)
+    except ValueError:
+        return
+    assert 0 <= result < float("inf")
