@@ -1,0 +1,181 @@
+"""One function per API verb: what to ask, and what the answer is. No I/O.
+
+`ref` is a colony's name or id. Views are named, not imported, so that asking costs no serialiser.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+from urllib.parse import quote, urlencode
+
+import attrs
+
+from colony_core.errors import Invalid
+
+Verb = Literal["start", "stop", "restart"]
+Moment = float | str
+"""Seconds since 1970, or RFC 3339."""
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """A request. `reply` names the view in the answer (a tuple of them where `many`), None where the answer is plain or empty.
+
+    The client gives a POST without `idempotency_key` a fresh one, so sending a Call twice asks twice; a Call with a key asks once.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: Mapping[str, Any] | None = None
+    reply: str | None = None
+    many: bool = False
+    idempotency_key: str | None = None
+
+    @property
+    def url(self) -> str:
+        """Path and query, as they stand in the request line."""
+        return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
+
+    def with_key(self, key: str) -> "Call":
+        """The same request, to be carried out once however often it is sent."""
+        return attrs.evolve(self, idempotency_key=key)
+
+
+def system() -> Call:
+    """Who the daemon is and how it isolates."""
+    return _get("/api/system", reply="SystemView")
+
+
+def shutdown(*, colonies: bool = False) -> Call:
+    """Ends the daemon; without `colonies` they go on."""
+    return _post("/api/system/shutdown", {"colonies": colonies})
+
+
+def tree() -> Call:
+    """The supervision tree: `{"text": ..., "tree": ...}`."""
+    return _get("/api/system/tree")
+
+
+def colonies(*, state: str | None = None) -> Call:
+    """All colonies, or those in one state."""
+    return _get("/api/colonies", {"state": state}, reply="ColonyView", many=True)
+
+
+def colony(ref: str) -> Call:
+    """One colony."""
+    return _get(_colony(ref), reply="ColonyView")
+
+
+def spawn(name: str, path: str, *, template: str | None = None, start: bool = True, dry_run: bool = False) -> Call:
+    """A new colony from the folder `path`, absolute and on the daemon's machine."""
+    body = {"name": name, "path": path, "template": template, "start": start, "dry_run": dry_run}
+    return _post("/api/colonies", body, reply="ColonyView")
+
+
+def start(ref: str) -> Call:
+    """Wants a colony to run; the answer comes at once, progress by events."""
+    return _post(f"{_colony(ref)}/start", {}, reply="ColonyView")
+
+
+def stop(ref: str, *, grace: float | None = None) -> Call:
+    """Wants a colony to be stopped, with `grace` seconds for each service."""
+    return _post(f"{_colony(ref)}/stop", _given(grace=grace), reply="ColonyView")
+
+
+def restart(ref: str, *, grace: float | None = None) -> Call:
+    """Stops a colony and starts it again."""
+    return _post(f"{_colony(ref)}/restart", _given(grace=grace), reply="ColonyView")
+
+
+def apply(ref: str, *, dry_run: bool = False) -> Call:
+    """Takes over the edited manifest, or only tells the difference."""
+    return _post(f"{_colony(ref)}/apply", {"dry_run": dry_run}, reply="ApplyView")
+
+
+def remove(ref: str) -> Call:
+    """Stops a colony and forgets it; answers when it is gone."""
+    return Call(method="DELETE", path=_colony(ref))
+
+
+def services(ref: str) -> Call:
+    """The services of a colony."""
+    return _get(f"{_colony(ref)}/services", reply="ServiceView", many=True)
+
+
+def service(ref: str, name: str, verb: Verb, *, grace: float | None = None) -> Call:
+    """Starts, stops or restarts one service."""
+    return _post(f"{_colony(ref)}/services/{_part(name)}/{verb}", _given(grace=grace), reply="ServiceView")
+
+
+def logs(
+    ref: str,
+    *,
+    after: int | None = None,
+    limit: int | None = None,
+    tail: int | None = None,
+    services: Iterable[str] = (),
+    since: Moment | None = None,
+    until: Moment | None = None,
+) -> Call:
+    """Lines of a colony's log: behind the number `after`, or the last `tail`."""
+    query = {"after": after, "limit": limit, "tail": tail, "service": services, "since": since, "until": until}
+    return _get(f"{_colony(ref)}/logs", query, reply="LogPageView")
+
+
+def follow_logs(ref: str, *, after: int | None = None, tail: int | None = None, services: Iterable[str] = ()) -> Call:
+    """A colony's log as it grows; for `Client.stream_lines`. Events are `line` (a LogLineView) and `missed` (first, last)."""
+    query = {"after": after, "tail": tail, "service": services}
+    return _get(f"{_colony(ref)}/logs/stream", query, reply="LogLineView")
+
+
+def events(*, after: int | None = None, limit: int | None = None, wait_seconds: float | None = None) -> Call:
+    """Events behind the number `after`, as plain objects; with `wait_seconds` waits for the first."""
+    return _get("/api/events", {"after": after, "limit": limit, "wait_seconds": wait_seconds})
+
+
+def tokens() -> Call:
+    """The keys to the API, without their secrets."""
+    return _get("/api/tokens", reply="TokenView", many=True)
+
+
+def mint_token(name: str, *, role: str = "ape") -> Call:
+    """A new key; its token is told once, in this answer."""
+    return _post("/api/tokens", {"name": name, "role": role}, reply="TokenView")
+
+
+def revoke_token(token_id: str) -> Call:
+    """Ends a key."""
+    return Call(method="DELETE", path=f"/api/tokens/{_part(token_id)}")
+
+
+def exec_path(ref: str) -> str:
+    """Where the WebSocket for running a command in a colony is."""
+    return f"{_colony(ref)}/exec"
+
+
+def _colony(ref: str) -> str:
+    return f"/api/colonies/{_part(ref)}"
+
+
+def _part(text: str) -> str:
+    if not text or text in {".", ".."}:
+        raise Invalid("invalid-name", f"{text!r} is neither a name nor an id", "colony ls shows the names")
+    return quote(text, safe="")
+
+
+def _get(path: str, query: Mapping[str, Any] | None = None, *, reply: str | None = None, many: bool = False) -> Call:
+    pairs: list[tuple[str, str]] = []
+    for key, value in (query or {}).items():
+        if value is None:
+            continue
+        values: Sequence[Any] = [value] if isinstance(value, (str, int, float)) else sorted(value)
+        pairs += [(key, str(one)) for one in values]
+    return Call(method="GET", path=path, query=tuple(pairs), reply=reply, many=many)
+
+
+def _post(path: str, body: Mapping[str, Any], *, reply: str | None = None) -> Call:
+    return Call(method="POST", path=path, body={k: v for k, v in body.items() if v is not None}, reply=reply)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,83 @@
+"""An answer that is a refusal, as the error that the daemon raised. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from colony_core.errors import (
+    AlreadyExists,
+    Broken,
+    ColonyError,
+    Invalid,
+    LimitReached,
+    Missing,
+    NotAllowed,
+    NotFound,
+    TooSlow,
+    Unreachable,
+    WrongState,
+)
+
+SHOWN_LETTERS = 200
+_KINDS: Mapping[int, type[ColonyError]] = {
+    400: Invalid,
+    401: NotAllowed,
+    403: NotAllowed,
+    404: NotFound,
+    405: Invalid,
+    406: Invalid,
+    408: TooSlow,
+    409: WrongState,
+    410: NotFound,
+    411: Invalid,
+    412: WrongState,
+    413: LimitReached,
+    414: LimitReached,
+    415: Invalid,
+    421: NotAllowed,
+    422: Invalid,
+    424: Missing,
+    426: Invalid,
+    429: LimitReached,
+    431: LimitReached,
+    501: Missing,
+    502: Unreachable,
+    503: Unreachable,
+    504: TooSlow,
+    507: LimitReached,
+}
+_BY_NAME: Mapping[str, type[ColonyError]] = {kind.__name__: kind for kind in {*_KINDS.values(), AlreadyExists, Broken}}
+_STANDARD = frozenset({"type", "title", "status", "detail", "instance", "code", "hint", "kind", "details"})
+
+
+def error_from_problem(status: int, problem: Mapping[str, Any]) -> ColonyError:
+    """The error behind a problem document (RFC 9457): its `kind` where it is told, else by the status; code, hint and details kept."""
+    code = _text(problem, "code") or "refused"
+    kind = _BY_NAME.get(_text(problem, "kind")) or _by_status(status, code)
+    message = _text(problem, "detail") or _text(problem, "title") or f"the daemon answered {status}"
+    told = problem.get("details")
+    details = {key: value for key, value in problem.items() if key not in _STANDARD}
+    return kind(code, message, _text(problem, "hint"), details={**details, **(told if isinstance(told, dict) else {})})
+
+
+def error_from_answer(status: int, content_type: str, body: bytes, *, where: str) -> ColonyError:
+    """The error behind a refusal that is no problem document: another program answers, or the daemon is broken."""
+    text = " ".join(body[: SHOWN_LETTERS * 4].decode("utf-8", "replace").split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)[:SHOWN_LETTERS]
+    kind = Broken if status >= 500 else _by_status(status, "")
+    return kind(
+        "unexpected-answer",
+        f"{where} answered {status} ({content_type or 'no content type'}): {shown or 'nothing'}",
+        "is this address Colony's? colony doctor looks",
+        details={"status": status},
+    )
+
+
+def _by_status(status: int, code: str) -> type[ColonyError]:
+    if status == 409 and code.endswith(("-taken", "-exists", "already-running")):
+        return AlreadyExists
+    return _KINDS.get(status, Invalid if 400 <= status < 500 else Broken)
+
+
+def _text(problem: Mapping[str, Any], key: str) -> str:
+    value = problem.get(key)
+    return value if isinstance(value, str) else ""

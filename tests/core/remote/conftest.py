@@ -1,0 +1,83 @@
+"""A server on a real socket that answers what a test tells it to, byte by byte."""
+
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from colony_core.remote import Target
+
+Answer = bytes | Callable[[socket.socket], None]
+
+
+class ScriptedServer:
+    """Takes one connection after the other; the n-th gets the n-th answer, then it is closed."""
+
+    def __init__(self, listener: socket.socket, target: Target) -> None:
+        self.target = target
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._listener = listener
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def will_answer(self, *answers: Answer) -> None:
+        for answer in answers:
+            self.answers.put(answer)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(10)
+                self.requests.append(_read_request(connection))
+                answer = self.answers.get(timeout=10)
+                try:
+                    if callable(answer):
+                        answer(connection)
+                    else:
+                        connection.sendall(answer)
+                except OSError:
+                    pass
+
+
+def _read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    while len(body) < int(headers.get("content-length", 0)):
+        body += connection.recv(65536)
+    return first, headers, body
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ScriptedServer]:
+    if request.param == "unix":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / "c.sock"))
+        target = Target(socket=str(tmp_path / "c.sock"), token="cut_1_secret")
+    else:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        target = Target(host="127.0.0.1", port=listener.getsockname()[1], token="cut_1_secret")
+    listener.listen()
+    server = ScriptedServer(listener, target)
+    yield server
+    server.close()
