@@ -1,0 +1,1 @@
+"""Measurements of Colony: `python -m benchmarks NAME [--json]`."""

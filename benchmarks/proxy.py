@@ -1,0 +1,255 @@
+"""The preview proxy against the same service asked directly: requests, CPU time, latency and bandwidth, interleaved in one run.
+
+Service, proxy and client are processes of their own. `wrk` makes the requests where it is installed, else a few threads of this process.
+"""
+
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from benchmarks.metric import Metric
+from colony_core.routing import Refusal, Target, Upstream, open_tcp_listener, serve_proxy
+
+CPU_GOAL_MICROSECONDS = 85  # below Caddy's 75-95 µs for the same work
+BANDWIDTH_GOAL_RATIO = 0.3  # of direct; Caddy reaches 0.2-0.4
+
+ROUNDS = 4
+ROUND_SECONDS = 1
+CONNECTIONS = 32
+BODY_BYTES = 200 * 2**20
+LATENCY_REQUESTS = 400
+PIECE = bytes(2**18)
+HOST = "web.hello.colony.localhost"
+SMALL = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nhello, world"
+REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+
+
+def run() -> Iterator[Metric]:
+    """Yields the proxy's figures; takes about twelve seconds."""
+    with ExitStack() as stack:
+        service, _ = stack.enter_context(_role("service"))
+        proxy, pid = stack.enter_context(_role("proxy", str(service)))
+        yield from _requests(service, proxy, pid)
+        yield from _latency(service, proxy)
+        yield from _bandwidth("download", _download, service, proxy)
+        yield from _bandwidth("upload", _upload, service, proxy)
+
+
+def _requests(service: int, proxy: int, pid: int) -> Iterator[Metric]:
+    load = _wrk if shutil.which("wrk") else _threads
+    direct, through, cpu, total = [], [], [], 0
+    for _ in range(ROUNDS):
+        direct.append(load(service) / ROUND_SECONDS)
+        before = _cpu_seconds(pid)
+        count = load(proxy)
+        cpu.append((_cpu_seconds(pid) - before) / count * 1e6)
+        through.append(count / ROUND_SECONDS)
+        total += count
+    rate, base = statistics.median(through), statistics.median(direct)
+    yield Metric(
+        metric="proxy.requests",
+        value=rate,
+        unit="req/s",
+        n=total,
+        baseline=f"direct: {base:.0f} req/s",
+        ratio=rate / base,
+        better="higher",
+    )
+    spent = statistics.median(cpu)
+    yield Metric(
+        metric="proxy.cpu_per_request",
+        value=spent,
+        unit="µs",
+        n=total,
+        better="lower",
+        goal=f"< {CPU_GOAL_MICROSECONDS}",
+        ok=spent < CPU_GOAL_MICROSECONDS,
+    )
+
+
+def _latency(service: int, proxy: int) -> Iterator[Metric]:
+    times: dict[int, list[float]] = {service: [], proxy: []}
+    with ExitStack() as stack:
+        sockets = {port: stack.enter_context(socket.create_connection(("127.0.0.1", port))) for port in times}
+        for _ in range(LATENCY_REQUESTS):
+            for port, sock in sockets.items():
+                start = time.perf_counter()
+                sock.sendall(REQUEST)
+                _answer(sock)
+                times[port].append((time.perf_counter() - start) * 1e6)
+    through, base = statistics.median(times[proxy]), statistics.median(times[service])
+    yield Metric(
+        metric="proxy.latency_p50",
+        value=through,
+        unit="µs",
+        n=LATENCY_REQUESTS,
+        baseline=f"direct: {base:.0f} µs",
+        ratio=through / base,
+        better="lower",
+    )
+
+
+def _bandwidth(name: str, transfer: Callable[[int], float], service: int, proxy: int) -> Iterator[Metric]:
+    pairs = [(transfer(service), transfer(proxy)) for _ in range(ROUNDS)]
+    base, through = statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+    ratio = statistics.median(pair[1] / pair[0] for pair in pairs)
+    yield Metric(
+        metric=f"proxy.{name}",
+        value=through,
+        unit="MB/s",
+        n=ROUNDS,
+        baseline=f"direct: {base:.0f} MB/s",
+        ratio=ratio,
+        better="higher",
+        goal=f"ratio >= {BANDWIDTH_GOAL_RATIO}",
+        ok=ratio >= BANDWIDTH_GOAL_RATIO,
+    )
+
+
+def _wrk(port: int) -> int:
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{CONNECTIONS}",
+        f"-d{ROUND_SECONDS}s",
+        "-H",
+        f"Host: {HOST}",
+        f"http://127.0.0.1:{port}/",
+    ]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+) requests in", text)
+    if found is None or "Non-2xx" in text or "Socket errors" in text:
+        raise RuntimeError(text)
+    return int(found[1])
+
+
+def _threads(port: int) -> int:
+    end = time.perf_counter() + ROUND_SECONDS
+    counts: list[int] = []
+
+    def ask() -> None:
+        count = 0
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            while time.perf_counter() < end:
+                sock.sendall(REQUEST)
+                _answer(sock)
+                count += 1
+        counts.append(count)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts)
+
+
+def _answer(sock: socket.socket) -> None:
+    data = b""
+    while not data.endswith(b"hello, world"):
+        more = sock.recv(4096)
+        if not more:
+            raise RuntimeError(f"the answer broke off: {data!r}")
+        data += more
+
+
+def _download(port: int) -> float:
+    """MB/s of one large answer."""
+    buffer, got = bytearray(2**20), 0
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        start = time.perf_counter()
+        sock.sendall(REQUEST.replace(b"GET /", b"GET /big"))
+        while got < BODY_BYTES:
+            count = sock.recv_into(buffer)
+            if not count:
+                raise RuntimeError("the answer broke off")
+            got += count
+        return got / (time.perf_counter() - start) / 1e6
+
+
+def _upload(port: int) -> float:
+    """MB/s of one large request."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        start = time.perf_counter()
+        sock.sendall(f"POST /big HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {BODY_BYTES}\r\n\r\n".encode())
+        for _ in range(BODY_BYTES // len(PIECE)):
+            sock.sendall(PIECE)
+        _answer(sock)
+        return BODY_BYTES / (time.perf_counter() - start) / 1e6
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process; time spent waiting for a CPU is not in it."""
+    spent = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        spent += int((task / "schedstat").read_text().split()[0])
+    return spent / 1e9
+
+
+@contextmanager
+def _role(*role: str) -> Iterator[tuple[int, int]]:
+    """A process of this module in one of its roles: its port and process id."""
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.proxy", *role], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline()), process.pid
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _serve_service() -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    print(listener.getsockname()[1], flush=True)
+    while True:
+        sock, _ = listener.accept()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=_serve_connection, args=(sock,), daemon=True).start()
+
+
+def _serve_connection(sock: socket.socket) -> None:
+    buffer = bytearray(2**20)
+    with sock, suppress(ConnectionError):
+        while data := sock.recv(2**16):
+            if data.startswith(b"GET /big"):
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BODY_BYTES)
+                for _ in range(BODY_BYTES // len(PIECE)):
+                    sock.sendall(PIECE)
+            elif data.startswith(b"POST /big"):
+                left = BODY_BYTES - (len(data) - data.index(b"\r\n\r\n") - 4)
+                while left:
+                    left -= sock.recv_into(buffer)
+                sock.sendall(SMALL)
+            else:
+                sock.sendall(SMALL)
+
+
+async def _serve_proxy(service: int) -> None:
+    def resolve(target: Target) -> Upstream | Refusal:
+        return Upstream(partial(trio.open_tcp_stream, "127.0.0.1", service), target.colony)
+
+    listener = await open_tcp_listener("127.0.0.1", 0, what="the proxy", config_key="routing.port")
+    print(listener.socket.getsockname()[1], flush=True)
+    await serve_proxy([listener], resolve, domain="colony.localhost", known={"hello"})
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["service"]:
+            _serve_service()
+        case ["proxy", port]:
+            trio.run(_serve_proxy, int(port))
+        case _:
+            for figure in run():
+                print(figure)
