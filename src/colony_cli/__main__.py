@@ -1,0 +1,8 @@
+"""`python -m colony_cli` is `colony`."""
+
+import sys
+
+from .main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Making colonies and looking at them: spawn, ls, show, open."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from colony_cli.context import Run
+from colony_cli.forms import ASKS, RESULT, TABLE, Nearest, colony_argument, command
+from colony_cli.tables import Cell, Column
+from colony_cli.views import services_table, show_colony, since, summary
+from colony_cli.waiting import Follower, Goal, broken, follow, up
+from colony_cli.words import clean, duration, plural
+from colony_core.errors import Invalid, NotFound, did_you_mean
+
+STATES = ("spawning", "provisioning", "building", "running", "stopping", "stopped", "failed")
+
+
+@command(
+    "spawn",
+    takes=ASKS | RESULT,
+    examples=("colony spawn hello --from examples/hello-colony", "colony spawn api --template api-service --no-start"),
+    see=("colony init", "colony wait", "colony logs"),
+)
+@click.argument("name")
+@click.option("--from", "path", metavar="PATH", help="folder with colony.toml (default: this one)")
+@click.option("--template", metavar="T", help="start from a template where the folder names none")
+@click.option("--no-start", is_flag=True, help="record it only")
+@click.option("--no-wait", is_flag=True, help="do not wait until its services are up")
+@click.option("--dry-run", is_flag=True, help="check everything, make nothing")
+def spawn_command(
+    run: Run, name: str, *, path: str | None, template: str | None, no_start: bool, no_wait: bool, dry_run: bool
+) -> int:
+    """Make a colony from a folder, with a network of its own, and start its services."""
+    folder = _folder(path, template)
+    after = 0 if dry_run else run.last_event()
+    asked = run.calls.spawn(name, folder, template=template, start=not no_start, dry_run=dry_run)
+    view = run.ask(asked)
+    if dry_run:
+        run.output.result(view, lambda: _would(run, view))
+        return 0
+    if not (no_start or no_wait):
+        goal = Goal("running", up, f"colony stop {name}")
+        view = follow(run, goal, Follower(run, view["id"], after=after), steps=run.tells_steps)
+    run.output.result(view, lambda: run.output.line(summary(view)))
+    return run.failed_softly(broken(view))
+
+
+@command(
+    "ls",
+    takes=ASKS | TABLE,
+    examples=("colony ls", "colony ls -a --json", "colony ls --format '{name}\\t{url}'"),
+    see=("colony show",),
+)
+@click.option("-a", "--all", "everything", is_flag=True, help="stopped ones too")
+@click.option("-w", "--watch", is_flag=True, help="again whenever something happens")
+@click.option("--state", type=Nearest(STATES), metavar="S", help=f"only those that are {', '.join(STATES)}")
+def ls_command(run: Run, *, everything: bool, watch: bool, state: str | None) -> None:
+    """List colonies; stopped ones with -a."""
+
+    def draw() -> None:
+        found = run.ask(run.calls.colonies())
+        shown = [v for v in found if (v["state"] == state if state else everything or v["state"] != "stopped")]
+        run.output.results(shown, lambda: _list(run, found, shown))
+
+    run.draw_again(draw, watch=watch)
+
+
+@command(
+    "show",
+    takes=ASKS | RESULT | {"wide"},
+    examples=("colony show hello", "colony show hello --json"),
+    see=("colony logs",),
+)
+@colony_argument
+@click.option("-w", "--watch", is_flag=True, help="again whenever something happens")
+def show_command(run: Run, name: str, *, watch: bool) -> None:
+    """Show one colony: state, addresses, services, and the steps of its start."""
+    found = run.named(name, lambda ref: run.ask(run.calls.colony(ref)))
+
+    def draw() -> None:
+        view = run.ask(run.calls.colony(found["id"])) if watch else found
+        run.output.result(view, lambda: show_colony(run.output, view))
+
+    run.draw_again(draw, watch=watch)
+
+
+@command(
+    "open",
+    takes=ASKS | RESULT,
+    examples=("colony open hello", "colony open hello api", "colony open hello 4002 --print"),
+    see=("colony show",),
+)
+@colony_argument
+@click.argument("what", metavar="[PORT|SERVICE]", required=False)
+@click.option("--print", "only_print", is_flag=True, help="open no browser")
+def open_command(run: Run, name: str, what: str | None, *, only_print: bool) -> None:
+    """Print the address of a colony, a service or a port, and open it where there is a display."""
+    view = run.named(name, lambda ref: run.ask(run.calls.colony(ref)))
+    url = _address(run, view, what)
+    run.output.result({"name": view["name"], "url": url}, lambda: run.output.line(url), name="url")
+    run.output.flush()
+    if not only_print and any(run.environ.get(key) for key in ("DISPLAY", "WAYLAND_DISPLAY")):
+        import webbrowser
+
+        webbrowser.open(url)
+
+
+def _folder(path: str | None, template: str | None) -> str:
+    if path is None and template is None and not Path("colony.toml").is_file():
+        raise Invalid(
+            "no-manifest-here",
+            "there is no colony.toml in this folder",
+            "colony spawn NAME --from PATH, or colony init",
+        )
+    folder = Path(path or ".")
+    if folder.name == "colony.toml" and folder.is_file():
+        folder = folder.parent
+    return os.path.abspath(folder)
+
+
+def _would(run: Run, view: Mapping[str, Any]) -> None:
+    run.output.line(f"would spawn {view['name']} from {clean(view['source'])} as {clean(view['user'])}")
+    services_table(run.output, view["services"], plan=True)
+
+
+def _list(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) -> None:
+    output = run.output
+    if not found:
+        output.note(
+            "No colonies yet. Each gets a network of its own in milliseconds.\n  colony spawn hello --from PATH"
+        )
+        return
+    if not shown:
+        output.note(f"None of {len(found)} match.  colony ls -a")
+        return
+    columns = [
+        Column("NAME", whole=True), Column("STATE", whole=True), Column("SERVICES", whole=True), Column("URL"),
+        Column("START", right=True, whole=True), Column("AGE", right=True, whole=True),
+    ]  # fmt: skip
+    rows = []
+    for view in shown:
+        ready = sum(service["state"] in ("ready", "finished") for service in view["services"])
+        took = view["start_seconds"]
+        rows.append([
+            Cell(clean(view["name"])), output.state(view["state"]), Cell(f"{ready}/{len(view['services'])}"),
+            Cell(clean((view["url"] or "-").removeprefix("http://") if output.terminal else view["url"] or "-")),
+            Cell(duration(took) if took is not None else "-"), Cell(since(view["created_at"])),
+        ])  # fmt: skip
+    output.table(columns, rows)
+    if output.terminal:
+        _beneath(run, found, shown)
+
+
+def _beneath(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) -> None:
+    ill = [
+        view["name"] for view in shown
+        if view["state"] == "failed" or any(service["state"] == "failed" for service in view["services"])
+    ]  # fmt: skip
+    if ill:
+        run.output.note(f"{plural(len(ill), 'colony', 'colonies')} with a failure: colony show {ill[0]}")
+    hidden = len(found) - len(shown)
+    if hidden:
+        run.output.note(f"{hidden} more: colony ls -a")
+
+
+def _address(run: Run, view: Mapping[str, Any], what: str | None) -> str:
+    name = view["name"]
+    if what is None:
+        if not view["url"]:
+            raise NotFound("no-address", f"colony “{name}” has no service with a port", f"colony open {name} PORT")
+        return str(view["url"])
+    service = next((s for s in view["services"] if s["name"] == what or str(s["port"]) == what), None)
+    if service and service["url"]:
+        return str(service["url"])
+    if service:
+        raise NotFound("no-address", f"service “{what}” of colony “{name}” has no port", f"colony show {name}")
+    if what.isascii() and what.isdigit() and 1 <= int(what) <= 65535:
+        system = run.ask(run.calls.system())
+        port = f":{system['preview_port']}" if system["preview_port"] not in (None, 80) else ""
+        return f"http://{name}-{int(what)}.{system['domain']}{port}"
+    nearest = did_you_mean(what, [s["name"] for s in view["services"]])
+    hint = f"did you mean {nearest}?" if nearest else f"colony service ls {name}"
+    raise NotFound("service-not-found", f"colony “{name}” has no service “{what}”", hint)

@@ -1,0 +1,155 @@
+"""The house itself: status, tree, events, doctor, version, and the shell's tab key."""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from colony_cli.complete import script
+from colony_cli.context import EVENTS_AT_ONCE, Run
+from colony_cli.forms import ASKS, RESULT, Nearest, command
+from colony_cli.tree import SHELLS
+from colony_cli.views import show_system
+from colony_cli.words import clean, plural
+from colony_core import __version__
+from colony_core.errors import ColonyError
+
+JSON_ONLY = frozenset({"json"})
+DOCTOR_EXIT = 1
+
+
+@command(
+    "status",
+    takes=ASKS | RESULT,
+    examples=("colony status", "colony status --json"),
+    see=("colony tree", "colony doctor"),
+)
+def status_command(run: Run) -> None:
+    """Show the daemon: version, addresses, mode, how many colonies in which state."""
+    view = run.ask(run.calls.system())
+    states = Counter(colony["state"] for colony in run.ask(run.calls.colonies()))
+
+    def show() -> None:
+        show_system(run.output, view)
+        if states:
+            run.output.line(", ".join(f"{count} {clean(state)}" for state, count in sorted(states.items())))
+
+    run.output.result({**view, "states": dict(states), "server": str(run.target)}, show, name="pid")
+
+
+@command("tree", takes=ASKS | JSON_ONLY, examples=("colony tree", "colony tree --json"), see=("colony status",))
+def tree_command(run: Run) -> None:
+    """Show who supervises whom, since when, and how often it was restarted."""
+    told = run.ask(run.calls.tree())
+    if run.output.json:
+        run.output.value(told["tree"])
+    else:
+        run.output.lines(clean(line) for line in told["text"].splitlines())
+
+
+@command(
+    "events",
+    takes=ASKS | JSON_ONLY,
+    examples=("colony events --after 100", "colony events -f --json"),
+    see=("colony logs",),
+)
+@click.option("-f", "--follow", is_flag=True, help="go on as things happen")
+@click.option(
+    "--after",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="events behind number N (default: all kept; with -f: from now)",
+)
+def events_command(run: Run, *, follow: bool, after: int | None) -> None:
+    """Print what happened, and with -f what happens."""
+    if after is None:
+        after = run.last_event() if follow else 0
+    if follow:
+        for batch in run.batches(after):
+            _tell(run, batch)
+        return
+    while events := run.ask(run.calls.events(after=after, limit=EVENTS_AT_ONCE)):
+        _tell(run, events)
+        after = events[-1]["seq"]
+
+
+@command("doctor", takes=JSON_ONLY, examples=("colony doctor", "colony doctor --json"), see=("colony status",))
+def doctor_command(run: Run) -> int:
+    """Check this machine: what is there, what is missing, and what to type."""
+    from colony_core.config import load_config
+    from colony_core.doctor import examine
+
+    findings = examine(load_config(run.environ))
+    broken = sum(finding.state == "broken" for finding in findings)
+    if run.output.json:
+        keys = ("check", "state", "found", "mend")
+        run.output.value([{key: getattr(finding, key) for key in keys} for finding in findings])
+        return DOCTOR_EXIT if broken else 0
+    size = max((len(finding.check) for finding in findings), default=0)
+    for finding in findings:
+        cell = run.output.state(finding.state)
+        mark = (cell.paint(run.output.mark(finding.state)) if cell.paint else None) or finding.state
+        run.output.line(f"  {mark} {clean(finding.check):<{size}}  {clean(finding.found)}")
+        if finding.mend:
+            run.output.line(f"    {'':<{size}}  mend: {clean(finding.mend)}")
+    warnings = sum(finding.state == "warn" for finding in findings)
+    run.output.line(f"{broken} broken, {warnings} could be better" if broken or warnings else "all is well")
+    return DOCTOR_EXIT if broken else 0
+
+
+@command(
+    "version", takes=ASKS | JSON_ONLY, examples=("colony version", "colony version --json"), see=("colony status",)
+)
+def version_command(run: Run) -> None:
+    """Print the version of the command and that of the daemon, if one answers."""
+    daemon: Mapping[str, Any] | None
+    try:
+        daemon = run.ask(run.calls.system())
+    except ColonyError as error:
+        daemon, why = None, error.message
+    python = ".".join(map(str, sys.version_info[:3]))
+    if run.output.json:
+        run.output.value({"version": __version__, "python": python, "daemon": daemon["version"] if daemon else None})
+        return
+    run.output.line(f"colony {__version__}, Python {python}")
+    run.output.line(f"daemon {clean(daemon['version'])}, pid {daemon['pid']}" if daemon else clean(why))
+
+
+@command(
+    "completion",
+    takes=frozenset(),
+    examples=(
+        'eval "$(colony completion bash)"   # in ~/.bashrc; zsh alike in ~/.zshrc',
+        "colony completion fish | source",
+    ),
+    see=("colony help environment",),
+)
+@click.argument("shell", type=Nearest(SHELLS))
+def completion_command(run: Run, shell: str) -> None:
+    """Print the script that completes commands, flags and names of living colonies."""
+    run.output.line(script(shell))
+
+
+def _tell(run: Run, events: list[dict[str, Any]]) -> None:
+    for event in events:
+        if run.output.json:
+            run.output.item(event)
+        elif event["type"] == "missed":
+            run.output.note(f"… {plural(event['last'] - event['first'] + 1, 'event')} are no longer kept", "grey")
+        else:
+            run.output.line(_sentence(run, event))
+    run.output.flush()
+
+
+def _sentence(run: Run, event: Mapping[str, Any]) -> str:
+    what = clean(event["type"].replace("_", " "))
+    if "state" in event:
+        mark = run.output.state(event["state"])
+        shown = mark.paint(mark.text) if mark.paint else mark.text
+        what = f"{clean(event['before'])} → {shown}" if not run.output.ascii else f"{clean(event['before'])} -> {shown}"
+    who = "/".join(clean(event[key]) for key in ("colony", "service") if event.get(key))
+    why = event.get("reason") or event.get("message") or "; ".join(event.get("changes", ()))
+    at = run.output.paint(clean(event["at"]), "grey")
+    return f"{at}  {event['seq']}  {who or 'house'}  {what}{'  ' + clean(why) if why else ''}"

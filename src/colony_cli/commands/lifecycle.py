@@ -1,0 +1,164 @@
+"""Starting, stopping, changing and removing colonies, and waiting for them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from colony_cli.context import Run
+from colony_cli.forms import ASKS, RESULT, Duration, Nearest, colonies_argument, colony_argument, command
+from colony_cli.prompts import confirm
+from colony_cli.views import summary
+from colony_cli.waiting import Follower, Goal, broken, down, each, follow, gone, settled, up, up_again
+from colony_cli.words import clean
+from colony_core.errors import Invalid, NotFound
+
+WAITED_FOR = ("running", "ready", "stopped", "failed", "gone")
+no_wait = click.option("--no-wait", is_flag=True, help="return at once")
+grace_option = click.option("--grace", type=Duration(), metavar="T", help="between SIGTERM and SIGKILL, such as 10s")
+
+
+@command(
+    "start",
+    takes=ASKS | RESULT,
+    examples=("colony start hello", "colony start web api --no-wait"),
+    see=("colony wait",),
+)
+@colonies_argument
+@no_wait
+def start_command(run: Run, names: tuple[str, ...], *, no_wait: bool) -> int:
+    """Start colonies; services of a running one that are down are started."""
+    return _change(run, names, run.calls.start, Goal("running", up, "colony stop"), wait=not no_wait)
+
+
+@command(
+    "stop", takes=ASKS | RESULT, examples=("colony stop hello", "colony stop hello --grace 1s"), see=("colony rm",)
+)
+@colonies_argument
+@grace_option
+@no_wait
+def stop_command(run: Run, names: tuple[str, ...], *, grace: float | None, no_wait: bool) -> int:
+    """Stop colonies and keep them: their processes and networks end, their records and logs stay."""
+    return _change(run, names, lambda ref: run.calls.stop(ref, grace=grace), Goal("stopped", down), wait=not no_wait)
+
+
+@command("restart", takes=ASKS | RESULT, examples=("colony restart hello",), see=("colony service restart",))
+@colonies_argument
+@grace_option
+@no_wait
+def restart_command(run: Run, names: tuple[str, ...], *, grace: float | None, no_wait: bool) -> int:
+    """Stop colonies and start them again."""
+    goal = Goal("running", up_again, "colony stop")
+    return _change(run, names, lambda ref: run.calls.restart(ref, grace=grace), goal, wait=not no_wait)
+
+
+@command(
+    "apply", takes=ASKS | RESULT, examples=("colony apply hello --dry-run", "colony apply hello"), see=("colony show",)
+)
+@colony_argument
+@click.option("--dry-run", is_flag=True, help="only tell the difference")
+def apply_command(run: Run, name: str, *, dry_run: bool) -> None:
+    """Read an edited colony.toml again and restart only what changed."""
+    view = run.named(name, lambda ref: run.ask(run.calls.apply(ref, dry_run=dry_run)))
+
+    def show() -> None:
+        if not view["changes"]:
+            run.output.line("nothing changed")
+        run.output.lines(clean(change) for change in view["changes"])
+        if view["restarted"]:
+            run.output.line(f"{'would restart' if dry_run else 'restarted'}: {clean(', '.join(view['restarted']))}")
+
+    run.output.result({"name": view["colony"]["name"], **view}, show)
+
+
+@command(
+    "rm", takes=ASKS | RESULT | {"yes"}, examples=("colony rm hello", "colony rm web api --yes"), see=("colony stop",)
+)
+@colonies_argument
+def rm_command(run: Run, names: tuple[str, ...]) -> int:
+    """Remove colonies: processes, network, record and log. Their folders stay as they are."""
+    views, code = each(run, names, lambda name: run.ask(run.calls.colony(name)))
+    if not views:
+        return code
+    listed = ", ".join(view["name"] for view in views)
+    question = f"Remove {listed}? Records and logs are deleted, folders stay."
+    if not confirm(question, yes=run.yes, ask=run.output.ask):
+        run.output.note("nothing removed")
+        return 1
+
+    def remove(name: str) -> dict[str, Any]:
+        view = next(view for view in views if view["name"] == name)
+        run.ask(run.calls.remove(view["id"]), patience=None)
+        return {"id": view["id"], "name": name, "removed": True}
+
+    removed, failure = each(run, tuple(view["name"] for view in views), remove)
+    run.output.results(removed, lambda: run.output.lines(f"{clean(view['name'])} is gone" for view in removed))
+    return code or failure
+
+
+@command(
+    "wait",
+    takes=ASKS | RESULT,
+    examples=("colony wait hello --for ready --timeout 30s", "colony wait hello --for gone"),
+    see=("colony help exit-codes",),
+)
+@colony_argument
+@click.option(
+    "--for",
+    "state",
+    type=Nearest(WAITED_FOR),
+    required=True,
+    metavar="S",
+    help="running, ready, stopped, failed or gone",
+)
+def wait_command(run: Run, name: str, *, state: str) -> None:
+    """Wait until a colony is running (or ready: with every service), stopped, failed or gone."""
+    after = run.last_event()
+    try:
+        found = run.named(name, lambda ref: run.ask(run.calls.colony(ref)))
+        view = follow(run, _goal(state), Follower(run, found["id"], after=after), steps=False)
+    except NotFound as error:
+        if state != "gone" or not gone(error):
+            raise
+        view = {"name": name, "state": "gone"}
+    run.output.result(view, lambda: run.output.line(f"{clean(view['name'])} is {state}"))
+
+
+def _goal(state: str) -> Goal:
+    def judge(view: Any, _passed: list[str]) -> str:
+        now = view["state"]
+        ready = now == "running" and settled(view) and all(s["state"] != "failed" for s in view["services"])
+        if ready if state == "ready" else now == state:
+            return "reached"
+        ended = state == "ready" and now == "running" and settled(view)
+        return "failed" if (now == "failed" or ended) and state in ("running", "ready") else ""
+
+    return Goal(state, judge)
+
+
+def _change(run: Run, names: tuple[str, ...], call: Callable[[str], Any], goal: Goal, *, wait: bool) -> int:
+    """Asks for every colony first, so that they change together, then waits for each."""
+    if len(set(names)) < len(names):
+        raise Invalid("wrong-use", "a colony is named twice", "name each once")
+    after = run.last_event() if wait else 0
+    asked, code = each(run, names, lambda name: run.named(name, lambda ref: run.ask(call(ref))))
+    views = asked
+    if wait:
+        by_name = {view["name"]: view for view in asked}
+
+        def arrive(name: str) -> dict[str, Any]:
+            view = by_name[name]
+            one = goal._replace(undo=f"{goal.undo} {name}" if goal.undo else "")
+            return follow(
+                run,
+                one,
+                Follower(run, view["id"], after=after),
+                steps=run.tells_steps and bool(goal.undo) and len(asked) == 1,
+            )
+
+        views, late = each(run, tuple(by_name), arrive)
+        code = code or late
+    run.output.results(views, lambda: run.output.lines(summary(view) for view in views))
+    for view in views if wait and goal.undo else ():
+        code = run.failed_softly(broken(view)) or code
+    return code

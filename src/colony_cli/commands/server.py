@@ -1,0 +1,129 @@
+"""The daemon: run it, end it."""
+
+import time
+from typing import Any
+
+import click
+
+from colony_cli.context import Run
+from colony_cli.forms import ASKS, RESULT, Nearest, command
+from colony_cli.words import clean, duration
+from colony_core import __version__
+from colony_core.errors import ColonyError, TooSlow, Unreachable
+
+MODES = ("auto", "root", "ambient", "rootless")
+SHUTDOWN_SECONDS = 60.0
+LOOK_SECONDS = 0.05
+
+
+@command(
+    "serve",
+    takes=frozenset({"quiet", "json"}),
+    examples=("colony serve", "colony serve --port 0 --preview-port 8090", "sudo colony serve --mode root -v"),
+    see=("colony doctor", "colony shutdown"),
+)
+@click.option("--bind", metavar="ADDRESS", help="address of the API (default: 127.0.0.1)")
+@click.option("--port", metavar="N", help="port of the API (default: 8000; 0: any free one)")
+@click.option("--preview-port", metavar="N", help="port of the previews (default: 8088; 0: any free one)")
+@click.option("--mode", type=Nearest(MODES), metavar="M", help=f"how to get the rights: {', '.join(MODES)}")
+def serve_command(run: Run, *, bind: str | None, port: str | None, preview_port: str | None, mode: str | None) -> None:
+    """Run the daemon in the foreground. Ctrl-C stops the colonies too; SIGTERM leaves them running for the next one."""
+    began = time.monotonic()
+    _log(run)
+    from colony_core.config import load_config
+    from colony_web.daemon import run as run_daemon
+
+    given = {"server.bind": bind, "server.port": port, "routing.port": preview_port, "isolation.mode": mode}
+    config = load_config(run.environ, overrides={key: value for key, value in given.items() if value is not None})
+    address = f"http://{config.server.bind}:{config.server.port}" if config.server.port else "http on a free port"
+
+    def announce(view: Any) -> None:
+        _announce(run, view, address=address, took=time.monotonic() - began)
+
+    run_daemon(config, announce=announce)
+
+
+@command(
+    "shutdown",
+    takes=ASKS | RESULT,
+    examples=("colony shutdown", "colony shutdown --colonies"),
+    see=("colony serve", "colony stop"),
+)
+@click.option("--colonies", is_flag=True, help="stop every colony first")
+@click.option("--no-wait", is_flag=True, help="return at once")
+def shutdown_command(run: Run, *, colonies: bool, no_wait: bool) -> None:
+    """End the daemon. Its colonies go on and the next daemon finds them, unless --colonies."""
+    pid = run.ask(run.calls.system())["pid"]
+    run.ask(run.calls.shutdown(colonies=colonies))
+    if not no_wait:
+        _wait_until_gone(run, pid)
+    words = "every colony is stopped" if colonies else "colonies go on; colony serve finds them again"
+    told = "the daemon is ending" if no_wait else "the daemon has ended"
+    run.output.result(
+        {"pid": pid, "ended": not no_wait, "colonies": colonies},
+        lambda: run.output.line(f"{told}; {words}"),
+        name="pid",
+    )
+
+
+def _log(run: Run) -> None:
+    import logging
+
+    levels = {0: logging.WARNING, 1: logging.INFO}
+    logging.basicConfig(
+        level=levels.get(run.output.verbose, logging.DEBUG), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+def _announce(run: Run, view: Any, *, address: str, took: float) -> None:
+    output = run.output
+    if output.json:
+        from colony_core.wire import dump
+
+        output.item(dump(view))
+    elif not output.quiet:
+        previews = f"http://<service>.<colony>.{view.domain}:{view.preview_port}" if view.preview_port else "off"
+        output.lines(
+            [
+                f"Colony {__version__}, pid {view.pid}, {clean(view.mode)} mode, egress {clean(view.egress)}",
+                f"  API       {address}  unix:{clean(view.socket)}",
+                f"  previews  {clean(previews)}",
+                f"  state     {clean(view.state_folder)}",
+            ]
+        )
+        for note in view.notes:
+            output.note(f"! {clean(note)}", "amber")
+        found = f", {view.colonies} colonies found" if view.colonies else ""
+        output.line(f"ready in {duration(took)}{found}")
+    output.flush()
+
+
+def _wait_until_gone(run: Run, pid: int) -> None:
+    patience = SHUTDOWN_SECONDS if run.timeout is None else run.timeout
+    deadline = time.monotonic() + patience
+    while _answers(run) or (run.target.socket and _lives(pid)):
+        if time.monotonic() > deadline:
+            raise TooSlow(
+                "shutdown-too-long",
+                f"the daemon (pid {pid}) still runs after {duration(patience)}; it goes on ending",
+                "colony status",
+            )
+        time.sleep(LOOK_SECONDS)
+
+
+def _answers(run: Run) -> bool:
+    try:
+        run.client(patience=1.0).send_raw(run.calls.system())
+    except Unreachable:
+        return False
+    except ColonyError:
+        return True
+    return True
+
+
+def _lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False

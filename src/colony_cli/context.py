@@ -1,0 +1,182 @@
+"""Flags, server and output of this run."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from colony_core.errors import ColonyError, Invalid, NotFound, TooSlow
+
+from .output import Output
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from colony_core.remote import Call, Client, Target
+
+T = TypeVar("T")
+ANSWER_SECONDS = 60.0
+EVENTS_AT_ONCE = 1000
+IMPATIENT_SECONDS = 0.2
+"""A daemon that does not wait for news is asked no more often than this."""
+WATCH_SECONDS = 10.0
+"""A watched list is drawn again at least this often, so that ages do not lie."""
+REDRAW_SECONDS = 0.1
+"""A watched list is drawn at most this often."""
+
+
+class Run:
+    """What one run of the command knows: its flags, its way to speak, its way to the daemon."""
+
+    def __init__(self, output: Output, environ: Mapping[str, str]) -> None:
+        self.output = output
+        self.environ = environ
+        self.flags: dict[str, Any] = {}
+        self._skew_told = False
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after which this run gives up waiting; None is never."""
+        return self.flags.get("timeout")
+
+    @property
+    def yes(self) -> bool:
+        """Whether every question is answered with yes."""
+        return bool(self.flags.get("yes"))
+
+    @property
+    def tells_steps(self) -> bool:
+        """Whether people look at the steps on the way."""
+        return not (self.output.json or self.output.quiet or self.output.format)
+
+    def settle(self) -> None:
+        """Takes the flags over into the output."""
+        self.output.json = bool(self.flags.get("json"))
+        self.output.quiet = bool(self.flags.get("quiet"))
+        self.output.wide = bool(self.flags.get("wide"))
+        self.output.no_color = bool(self.flags.get("no_color"))
+        self.output.format = self.flags.get("format") or ""
+        self.output.verbose = self.flags.get("verbose") or 0
+        if self.output.format and (self.output.json or self.output.quiet):
+            raise Invalid("wrong-use", "--format goes with neither --json nor -q", "give one of them")
+
+    # ---- the daemon
+
+    @cached_property
+    def target(self) -> "Target":
+        """The daemon that is meant."""
+        from colony_core.remote import discover
+
+        server = self.flags.get("server")
+        return discover(f"unix:{server}" if server and server.startswith("/") else server, environ=self.environ)
+
+    @cached_property
+    def calls(self) -> "ModuleType":
+        """What can be asked."""
+        from colony_core.remote import calls
+
+        return calls
+
+    def client(self, *, patience: float | None = ANSWER_SECONDS) -> "Client":
+        """A client that waits `patience` seconds for an answer, or for ever."""
+        from colony_core.remote import Client
+
+        return Client(self.target, answer_seconds=patience)
+
+    def ask(self, call: "Call", *, patience: float | None = ANSWER_SECONDS) -> Any:
+        """The daemon's answer, as plain values; a run's own deadline bounds it."""
+        if self.timeout is not None:
+            patience = max(0.001, self.timeout if patience is None else min(self.timeout, patience))
+        client = self.client(patience=patience)
+        try:
+            return client.send_raw(call)
+        finally:
+            self.tell_skew(client.server_version)
+
+    def tell_skew(self, daemon: str | None) -> None:
+        """Says once that the daemon is of another version than this command."""
+        from colony_core import __version__
+
+        if daemon and daemon != __version__ and not self._skew_told:
+            self._skew_told = True
+            self.output.note(
+                f"warning: this is colony {__version__}, the daemon is {daemon}: restart it with `colony serve`",
+                "amber",
+            )
+
+    def last_event(self) -> int:
+        """The number of the newest event."""
+        return int(self.ask(self.calls.system())["last_event"])
+
+    def news(self, after: int, *, seconds: float) -> list[dict[str, Any]]:
+        """Events behind `after`; waits for the first one up to `seconds`."""
+        began = time.monotonic()
+        call = self.calls.events(after=after, limit=EVENTS_AT_ONCE, wait_seconds=round(max(seconds, 0.01), 3))
+        client = self.client(patience=seconds + ANSWER_SECONDS)
+        events: list[dict[str, Any]] = client.send_raw(call)
+        if not events:
+            time.sleep(max(0.0, min(IMPATIENT_SECONDS, seconds) - (time.monotonic() - began)))
+        return events
+
+    def batches(self, after: int) -> Iterator[list[dict[str, Any]]]:
+        """Events behind `after` as they come, for ever, and an empty batch now and then; raises TooSlow at the run's deadline."""
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        while True:
+            left = WATCH_SECONDS if deadline is None else min(WATCH_SECONDS, deadline - time.monotonic())
+            if left <= 0:
+                raise TooSlow("watch-too-long", f"the {self.timeout:g} s of --timeout are over")
+            events = self.news(after, seconds=left)
+            after = events[-1]["seq"] if events else after
+            yield events
+
+    # ---- names
+
+    def named(self, name: str, ask: Callable[[str], T]) -> T:
+        """`ask` about the colony `name`; on a terminal an unambiguous beginning of a name will do."""
+        try:
+            return ask(name)
+        except NotFound as error:
+            if error.code != "colony-not-found":
+                raise
+            known = [view["name"] for view in self.ask(self.calls.colonies())]
+            meant = [one for one in known if one.startswith(name)]
+            if not self.output.terminal or not meant:
+                raise self._with_nearest(error, name, known) from None
+            if len(meant) > 1:
+                raise NotFound("ambiguous-name", f"“{name}” may be {', '.join(meant)}", "write one in full") from None
+        return ask(meant[0])
+
+    @staticmethod
+    def _with_nearest(error: ColonyError, name: str, known: list[str]) -> NotFound:
+        from colony_core.errors import did_you_mean
+
+        nearest = did_you_mean(name, known)
+        hint = f"did you mean {nearest}?; colony ls" if nearest else "colony ls"
+        return NotFound(error.code, error.message, hint, details=error.details)
+
+    # ---- shapes of an answer
+
+    def draw_again(self, draw: Callable[[], None], *, watch: bool) -> None:
+        """Draws once; with `watch` again whenever something happens in the house, until Ctrl-C."""
+        if not watch:
+            draw()
+            return
+        after = self.last_event()
+        clears = self.output.terminal and self.tells_steps
+        self.output.streams = True
+        for _ in chain([()], self.batches(after)):
+            if clears:
+                self.output.clear()
+            draw()
+            self.output.flush()
+            time.sleep(REDRAW_SECONDS)
+
+    def failed_softly(self, error: ColonyError | None) -> int:
+        """Tells an error beside a result; the exit code."""
+        if error is None:
+            return 0
+        from .exits import exit_code
+
+        self.output.error(error)
+        return exit_code(error)

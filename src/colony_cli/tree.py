@@ -1,0 +1,97 @@
+"""Every command as a table: for the list that `colony` prints, for lazy loading, and for the shell's tab key. Knows no library."""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command: its words, the module it lives in, its group in the list, its promise, what its arguments are."""
+
+    name: str
+    module: str
+    group: str
+    short: str
+    arguments: str = ""
+
+    @property
+    def function(self) -> str:
+        """The name of its function in its module."""
+        return self.name.replace(" ", "_") + "_command"
+
+
+class Branch(NamedTuple):
+    """A noun with commands of its own."""
+
+    name: str
+    group: str
+    short: str
+
+
+_C, _H = "COLONIES", "HOUSE"
+
+ENTRIES = (
+    Entry("spawn", "colonies", _C, "make a colony from a folder and start it", "NAME"),
+    Entry("ls", "colonies", _C, "list colonies", ""),
+    Entry("show", "colonies", _C, "one colony: state, addresses, services, steps", "COLONY"),
+    Entry("start", "lifecycle", _C, "start colonies", "COLONY..."),
+    Entry("stop", "lifecycle", _C, "stop colonies and keep them", "COLONY..."),
+    Entry("restart", "lifecycle", _C, "stop and start colonies", "COLONY..."),
+    Entry("apply", "lifecycle", _C, "take over an edited colony.toml; restart only what changed", "COLONY"),
+    Entry("rm", "lifecycle", _C, "remove colonies: processes, network, record and log", "COLONY..."),
+    Entry("wait", "lifecycle", _C, "wait until a colony is in a state", "COLONY"),
+    Entry("logs", "logs", _C, "what the services say", "COLONY SERVICE..."),
+    Entry("exec", "terminals", _C, "run a command inside a colony", "COLONY"),
+    Entry("open", "colonies", _C, "the address of a service, in the browser where there is one", "COLONY SERVICE"),
+    Entry("service ls", "services", _C, "list the services of a colony", "COLONY"),
+    Entry("service start", "services", _C, "start a service", "COLONY SERVICE"),
+    Entry("service stop", "services", _C, "stop a service", "COLONY SERVICE"),
+    Entry("service restart", "services", _C, "restart a service", "COLONY SERVICE"),
+    Entry("init", "init", _H, "write a commented colony.toml and settings file", "PATH"),
+    Entry("serve", "server", _H, "run the daemon here, in the foreground", ""),
+    Entry("shutdown", "server", _H, "end the daemon; colonies go on unless --colonies", ""),
+    Entry("status", "house", _H, "the daemon: version, addresses, mode", ""),
+    Entry("tree", "house", _H, "who supervises whom, since when, how often restarted", ""),
+    Entry("events", "house", _H, "what happened, and what happens", ""),
+    Entry("doctor", "house", _H, "what this machine lacks, and how to mend it", ""),
+    Entry("token create", "tokens", _H, "make a key to the API", "NAME"),
+    Entry("token ls", "tokens", _H, "list keys", ""),
+    Entry("token revoke", "tokens", _H, "end a key", "ID"),
+    Entry("completion", "house", _H, "the script for the shell's tab key", "SHELL"),
+    Entry("version", "house", _H, "the command's version and the daemon's", ""),
+    Entry("help", "topics", _H, "exit-codes, environment, formatting, concepts", "TOPIC"),
+)
+
+BRANCHES = (
+    Branch("service", _C, "ls, start, stop, restart one service"),
+    Branch("token", _H, "create, ls, revoke keys to the API"),
+)
+
+ALIASES = {"list": "ls", "remove": "rm"}
+SHELLS = ("bash", "zsh", "fish")
+TOPICS = ("concepts", "environment", "exit-codes", "formatting")
+
+
+def find(words: str) -> Entry | None:
+    """The command of these words, aliases understood."""
+    branch, _, verb = words.rpartition(" ")
+    name = f"{branch} {ALIASES.get(verb, verb)}".strip()
+    return next((entry for entry in ENTRIES if entry.name == name), None)
+
+
+def words_of(branch: str) -> list[str]:
+    """The commands right under a branch (`""` is the root), in order, without aliases."""
+    if branch:
+        return [entry.name.partition(" ")[2] for entry in ENTRIES if entry.name.startswith(branch + " ")]
+    return list(dict.fromkeys(entry.name.partition(" ")[0] for entry in ENTRIES))
+
+
+def grouped() -> dict[str, list[tuple[str, str]]]:
+    """What `colony` alone prints: group, then name and promise; a branch is one line."""
+    branches = {branch.name: branch for branch in BRANCHES}
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for entry in ENTRIES:
+        head = entry.name.partition(" ")[0]
+        line = (head, branches[head].short if head in branches else entry.short)
+        group = groups.setdefault(entry.group, [])
+        if line not in group:
+            group.append(line)
+    return groups

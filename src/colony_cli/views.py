@@ -1,0 +1,110 @@
+"""Shows what the daemon answers to people: colonies, services, the house."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from colony_core import clock
+
+from .output import Output
+from .tables import Cell, Column
+from .words import age, clean, duration
+
+
+def since(moment: str) -> str:
+    """How long ago a moment was, short."""
+    return age(clock.unix_now() - clock.parse_rfc3339(moment))
+
+
+def summary(view: Mapping[str, Any]) -> str:
+    """A colony in a line: the answer to whatever was asked of it."""
+    reason = f" ({clean(view['reason'])})" if view["reason"] else ""
+    url = f"   {clean(view['url'])}" if view["url"] and view["state"] == "running" else ""
+    return f"{clean(view['name'])} is {clean(view['state'])}{reason}{url}"
+
+
+def facts(output: Output, pairs: Sequence[tuple[str, str]]) -> None:
+    """Names and values under each other; empty values are left out."""
+    told = [(name, value) for name, value in pairs if value]
+    size = max((len(name) for name, _ in told), default=0)
+    separator = "  " if output.terminal else "\t"
+    output.lines(f"{name.ljust(size) if output.terminal else name}{separator}{value}" for name, value in told)
+
+
+def show_colony(output: Output, view: Mapping[str, Any]) -> None:
+    """Everything about one colony."""
+    state = output.state(view["state"])
+    shown = state.paint(state.text) if state.paint else state.text
+    took = view["start_seconds"]
+    facts(
+        output,
+        [
+            ("name", output.paint(clean(view["name"]), "bold")),
+            ("state", f"{shown}{'  ' + clean(view['reason']) if view['reason'] else ''}  {since(view['since'])}"),
+            ("about", clean(view["description"])),
+            ("address", clean(view["url"] or "")),
+            ("folder", clean(view["source"])),
+            ("user", clean(view["user"])),
+            ("template", clean(view["template"] or "")),
+            ("network", f"{clean(view['namespace'])}  {clean(view['address'] or '')}".rstrip()),
+            ("started in", duration(took) if took is not None else ""),
+            ("made", f"{since(view['created_at'])} ago"),
+            ("id", clean(view["id"])),
+            ("limits", ", ".join(f"{clean(key)} {clean(value)}" for key, value in view["limits"].items())),
+        ],
+    )
+    for note in view["notes"]:
+        output.line(f"! {clean(note)}")
+    if view["services"]:
+        output.line("")
+        services_table(output, view["services"])
+    if view["steps"]:
+        output.line("")
+        columns = [Column("STEP", whole=True), Column("WHAT"), Column("TOOK", right=True, whole=True)]
+        rows = [[Cell(clean(s["name"])), Cell(clean(s["detail"])), Cell(duration(s["seconds"]))] for s in view["steps"]]
+        output.table(columns, rows)
+
+
+def services_table(output: Output, services: Sequence[Mapping[str, Any]], *, plan: bool = False) -> None:
+    """The services of a colony; with `plan` only what they will be."""
+    columns = [Column("SERVICE", whole=True), Column("STATE", whole=True), Column("PORT", right=True, whole=True)]
+    columns += (
+        [Column("URL")]
+        if plan
+        else [Column("PID", right=True), Column("RESTARTS", right=True), Column("AGE", right=True)]
+    )
+    columns += [Column("COMMAND")] if plan else [Column("URL"), Column("REASON")]
+    rows = []
+    for service in services:
+        url = Cell(clean(service["url"] or "-"))
+        row = [Cell(clean(service["name"])), output.state(service["state"]), Cell(str(service["port"] or "-"))]
+        if plan:
+            row += [url, Cell(clean(service["command"]))]
+        else:
+            reason = service["reason"] or service["last_exit"] or "-"
+            row += [
+                Cell(str(service["pid"] or "-")), Cell(str(service["restarts"])), Cell(since(service["since"])),
+                url, Cell(clean(reason)),
+            ]  # fmt: skip
+        rows.append(row)
+    output.table(columns, rows)
+
+
+def show_system(output: Output, view: Mapping[str, Any]) -> None:
+    """The daemon."""
+    preview = f"http://<service>.<colony>.{view['domain']}:{view['preview_port']}" if view["preview_port"] else "off"
+    facts(
+        output,
+        [
+            ("version", clean(view["version"])),
+            ("running", f"pid {view['pid']}, {since(view['started_at'])}"),
+            ("mode", clean(view["mode"])),
+            ("egress", clean(view["egress"])),
+            ("socket", clean(view["socket"] or "")),
+            ("previews", clean(preview)),
+            ("state", clean(view["state_folder"])),
+            ("keeper", f"pid {view['keeper_pid']}" if view["keeper_pid"] else "none"),
+            ("colonies", str(view["colonies"])),
+        ],
+    )
+    for note in view["notes"]:
+        output.line(f"! {clean(note)}")

@@ -1,0 +1,243 @@
+"""Follows a colony until it is where it should be: events, no busy asking; steps for people on the way.
+
+The first Ctrl-C says that the work goes on without us, and how to stop it; the second one leaves.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from colony_core.errors import Broken, ColonyError, NotFound, TooSlow, WrongState
+
+from .context import Run
+from .words import clean, duration
+
+POLL_SECONDS = 5.0
+"""The longest that one question for events is left open."""
+SILENT_SECONDS = 0.3
+"""So long nothing but steps is drawn."""
+UNSETTLED = frozenset({"waiting", "starting", "restarting", "stopping"})
+
+Verdict = str
+"""What a look at a colony says: `reached`, `failed`, or nothing yet (empty)."""
+
+
+class Goal(NamedTuple):
+    """What is waited for: in words, and how a look (view, states it went through since) is judged."""
+
+    words: str
+    judge: Callable[[Mapping[str, Any], list[str]], Verdict]
+    undo: str = ""
+    """The command that stops the work, where there is one."""
+
+
+def settled(view: Mapping[str, Any]) -> bool:
+    """Whether no service is on its way any more, and none is about to be."""
+    return not view["reason"].startswith("starting") and all(s["state"] not in UNSETTLED for s in view["services"])
+
+
+def up(view: Mapping[str, Any], passed: list[str]) -> Verdict:
+    """Running, and every service has come to rest. A failure counts if it is news."""
+    if view["state"] == "running" and settled(view):
+        return "reached"
+    return "failed" if view["state"] == "failed" and passed else ""
+
+
+def up_again(view: Mapping[str, Any], passed: list[str]) -> Verdict:
+    """As `up`, after it was down."""
+    return up(view, passed) if any(state != "running" for state in passed) else ""
+
+
+def down(view: Mapping[str, Any], passed: list[str]) -> Verdict:
+    """Stopped."""
+    if view["state"] == "stopped":
+        return "reached"
+    return "failed" if view["state"] == "failed" and passed else ""
+
+
+class Follower:
+    """Looks at one colony again whenever something happened to it."""
+
+    def __init__(self, run: Run, colony_id: str, *, after: int) -> None:
+        self.run = run
+        self.colony_id = colony_id
+        self.after = after
+        self.passed: list[str] = []
+        self.started: set[str] = set()
+        self.lost = False
+        self.began: dict[str, str] = {}
+        self.took: dict[str, float] = {}
+
+    def look(self) -> dict[str, Any]:
+        """The colony now; raises NotFound once it is gone."""
+        view: dict[str, Any] = self.run.ask(self.run.calls.colony(self.colony_id))
+        return view
+
+    def listen(self, seconds: float) -> None:
+        """Returns when something happened to the colony, or after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            events = self.run.news(self.after, seconds=left)
+            ours = [event for event in events if self._ours(event)]
+            if events:
+                self.after = events[-1]["seq"]
+            for event in ours:
+                self._take(event)
+            if ours:
+                return
+
+    def _ours(self, event: Mapping[str, Any]) -> bool:
+        return event["type"] == "missed" or event.get("colony_id") == self.colony_id
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if event["type"] == "colony_state":
+            self.passed.append(event["state"])
+        elif event["type"] == "missed":
+            self.passed.append("")
+            self.lost = True
+        elif event["type"] == "service_state":
+            self._measure(event)
+
+    def _measure(self, event: Mapping[str, Any]) -> None:
+        name = event["service"]
+        if event["state"] == "starting":
+            self.began[name] = event["at"]
+            self.started.add(name)
+        elif event["state"] == "ready" and name in self.began:
+            from colony_core.clock import parse_rfc3339
+
+            self.took[name] = parse_rfc3339(event["at"]) - parse_rfc3339(self.began.pop(name))
+
+
+def follow(run: Run, goal: Goal, follower: Follower, *, steps: bool) -> dict[str, Any]:
+    """Waits until `goal` is judged, and returns the colony as it is then.
+
+    Raises TooSlow at the run's deadline, WrongState (`colony-failed`) when the colony failed instead. With `steps` people see them.
+    """
+    began = time.monotonic()
+    shown = Steps(run, follower) if steps else None
+    with patient(run, goal):
+        while True:
+            view = follower.look()
+            if shown:
+                shown.draw(view, waited=time.monotonic() - began)
+            verdict = goal.judge(view, follower.passed)
+            if verdict:
+                break
+            left = POLL_SECONDS
+            if run.timeout is not None:
+                left = min(left, began + run.timeout - time.monotonic())
+                if left <= 0:
+                    raise too_slow(run, view, goal)
+            follower.listen(min(left, SILENT_SECONDS) if shown and not shown.waited else left)
+    if shown:
+        shown.finish()
+    if verdict == "failed":
+        raise failed(view)
+    return view
+
+
+def failed(view: Mapping[str, Any]) -> WrongState:
+    """The colony failed instead."""
+    name = view["name"]
+    return WrongState("colony-failed", f"colony “{name}” failed: {view['reason']}", f"colony logs {name}")
+
+
+def too_slow(run: Run, view: Mapping[str, Any], goal: Goal) -> TooSlow:
+    """The deadline of this run passed."""
+    name, state = view["name"], view["state"] + (f" ({view['reason']})" if view["reason"] else "")
+    return TooSlow(
+        "wait-too-long",
+        f"colony “{name}” is {state}, not {goal.words}, after {duration(run.timeout or 0)}; it goes on",
+        f"colony show {name}",
+    )
+
+
+class Steps:
+    """Draws the steps of a start as they are done, each once, and what is being waited for."""
+
+    def __init__(self, run: Run, follower: Follower) -> None:
+        self.output = run.output
+        self.follower = follower
+        self.waited = False
+        self._told: set[str] = set()
+
+    def draw(self, view: Mapping[str, Any], *, waited: float) -> None:
+        """Draws what is new."""
+        lines = [(step["name"], "done", step["detail"], duration(step["seconds"])) for step in view["steps"]]
+        for service in view["services"]:
+            if service["state"] in ("ready", "finished", "failed") and view["state"] == "running":
+                lines.append(self._of_service(service))
+        for name, state, detail, took in lines:
+            if name not in self._told:
+                self._told.add(name)
+                self.finish()
+                self.output.step(state, name, detail, took)
+        if waited >= SILENT_SECONDS:
+            self.waited = True
+            moving = [service["name"] for service in view["services"] if service["state"] in UNSETTLED]
+            what = f"waiting for {', '.join(moving)}" if moving and view["state"] == "running" else view["state"]
+            self.output.transient(f"  {self.output.mark('starting')} {clean(what)}  {duration(waited)}")
+
+    def finish(self) -> None:
+        """Takes the line away that says what is being waited for."""
+        if self.waited:
+            self.output.transient("")
+
+    def _of_service(self, service: Mapping[str, Any]) -> tuple[str, str, str, str]:
+        port = f":{service['port']} " if service["port"] else ""
+        took = self.follower.took.get(service["name"])
+        detail = f"{port}{service['state']}" + (f", {service['reason']}" if service["state"] == "failed" else "")
+        return service["name"], service["state"], detail, duration(took) if took is not None else ""
+
+
+@contextmanager
+def patient(run: Run, goal: Goal) -> Iterator[None]:
+    """The first Ctrl-C in this block tells that the work goes on; the second leaves."""
+    import signal
+
+    def told(_signal: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop = f"`{goal.undo}` stops it; " if goal.undo else ""
+        run.output.note(f"\nit goes on without this command; {stop}Ctrl-C again leaves")
+
+    before = signal.signal(signal.SIGINT, told)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def each(run: Run, names: tuple[str, ...], act: Callable[[str], dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
+    """Does `act` for every name, also after one failed; returns what came of it and the exit code of the first failure."""
+    from .exits import exit_code
+
+    done: list[dict[str, Any]] = []
+    code = 0
+    for name in names:
+        try:
+            done.append(act(name))
+        except ColonyError as error:
+            if len(names) == 1:
+                raise
+            run.output.error(error)
+            code = code or exit_code(error)
+    return done, code
+
+
+def gone(error: NotFound) -> bool:
+    """Whether an error says that the colony is not there."""
+    return error.code == "colony-not-found"
+
+
+def broken(view: Mapping[str, Any]) -> Broken | None:
+    """The failed services of a running colony as an error, or None."""
+    names = [service["name"] for service in view["services"] if service["state"] == "failed"]
+    if not names:
+        return None
+    return Broken(
+        "service-failed",
+        f"colony “{view['name']}” runs, but {', '.join(names)} failed",
+        f"colony logs {view['name']} {names[0]}",
+    )
