@@ -1,8 +1,6 @@
 """A daemon's end of the line to its keeper."""
 
-import array
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -13,38 +11,24 @@ from typing import Any
 import trio
 
 from colony_core import errors
-from colony_core.errors import ColonyError, TooSlow, WrongState
+from colony_core.errors import TooSlow, WrongState
 
 from .inline import run_inline_engine
 from .keeper.requests import OLDEST_PROTOCOL, PROTOCOL
 from .launch import Exited, KeeperLost, Launch, LogTarget
+from .line import Line
 from .logs import LogBook, LogNews
 from .starting import lock_run_dir, reach_keeper
 
-READ_BYTES = 256 * 1024
-REPLY_SECONDS = 30.0
 SHUTDOWN_GRACE_SECONDS = 5.0
 SHUTDOWN_PATIENCE_SECONDS = 20.0
 """How much longer than the grace a shutdown may take."""
-
-_KINDS: Mapping[str, type[ColonyError]] = {
-    kind.__name__: kind
-    for kind in (
-        errors.NotFound,
-        errors.AlreadyExists,
-        errors.WrongState,
-        errors.Invalid,
-        errors.NotAllowed,
-        errors.LimitReached,
-        errors.Broken,
-    )
-}
 
 
 class Process:
     """A process that the keeper holds, or held until its end was acknowledged."""
 
-    def __init__(self, keeper: "Keeper", view: Mapping[str, Any]) -> None:
+    def __init__(self, line: Line, view: Mapping[str, Any]) -> None:
         self.key: str = view["key"]
         self.pid: int = view["pid"]
         self.label: str = view["label"]
@@ -53,7 +37,7 @@ class Process:
         self.started_ticks: int = view["started_ticks"]
         """Clock ticks from boot to its start: with the pid it names a process for as long as the machine runs."""
         self.exited: Exited | None = None
-        self._keeper = keeper
+        self._line = line
         self._news = trio.Event()
         self._stuck: tuple[int, ...] = ()
 
@@ -68,9 +52,9 @@ class Process:
     async def wait(self) -> Exited:
         """How it ended, once its whole tree is gone. Cancelling only ends the waiting. Raises KeeperLost."""
         while self.exited is None:
-            self._keeper._check_alive()
+            self._line.check()
             await self._news.wait()
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.checkpoint()
         return self.exited
 
     async def stop(self, *, grace: float) -> Exited:
@@ -80,9 +64,9 @@ class Process:
         """
         if self.exited is None:
             with contextlib.suppress(errors.NotFound):  # it ended while we asked
-                await self._keeper._ask({"op": "stop", "key": self.key, "grace": grace})
+                await self._line.ask({"op": "stop", "key": self.key, "grace": grace})
         while self.exited is None:
-            self._keeper._check_alive()
+            self._line.check()
             if self._stuck:
                 pids = ", ".join(map(str, self._stuck))
                 raise TooSlow(
@@ -94,7 +78,7 @@ class Process:
     async def signal(self, number: signal.Signals, *, group: bool = False) -> None:
         """Signals the main process, or its process group; quietly nothing when it has ended."""
         with contextlib.suppress(errors.NotFound):
-            await self._keeper._ask({"op": "signal", "key": self.key, "signal": int(number), "group": group})
+            await self._line.ask({"op": "signal", "key": self.key, "signal": int(number), "group": group})
 
     def _tell(self, *, exited: Exited | None = None, stuck: tuple[int, ...] = ()) -> None:
         self.exited = exited
@@ -111,20 +95,18 @@ class Keeper:
         self.identity = ""
         self.fresh = fresh
         """Whether it was just started, so that nothing of an earlier daemon's can be running in it."""
-        self.lost = trio.Event()
-        """Set when the keeper died or closed the line."""
         self.news = LogNews()
-        self._sock = sock
-        self._sending = trio.Lock()
-        self._replies: dict[int, dict[str, Any] | None] = {}
-        self._replied: dict[int, trio.Event] = {}
-        self._last_id = 0
+        self._line = Line(sock, self._take)
         self._processes: dict[str, Process] = {}
-        self._closing = False
 
     def __repr__(self) -> str:
         state = "lost" if self.lost.is_set() else f"{len(self._processes)} processes"
         return f"<Keeper pid {self.pid}: {state}>"
+
+    @property
+    def lost(self) -> trio.Event:
+        """Set when the keeper died, was shut down or closed the line."""
+        return self._line.lost
 
     async def start(self, launch: Launch) -> Process:
         """Starts a command; raises NotFound, NotAllowed, Invalid … with what is wrong with it.
@@ -133,7 +115,7 @@ class Keeper:
         caller's to stop, also when cancelled.
         """
         with trio.CancelScope(shield=True):
-            view = await self._ask(launch.request(), fds=launch.stdio or ())
+            view = await self._line.ask(launch.request(), fds=launch.stdio or ())
         return self._processes.get(launch.key) or self._learn(view)
 
     def processes(self) -> tuple[Process, ...]:
@@ -148,12 +130,12 @@ class Keeper:
         process = self._processes.get(key)
         if process is not None and process.running:
             raise WrongState("process-running", f"{key} is still running", "stop it first")
-        await self._ask({"op": "forget", "key": key})
+        await self._line.ask({"op": "forget", "key": key})
         self._processes.pop(key, None)
 
     async def note(self, log: LogTarget, text: str) -> int:
         """Writes a line of Colony's own into a log, in sequence with those of the services; gives its number, 0 if dropped."""
-        return int(await self._ask({"op": "note", "log": log.request(), "text": text}))
+        return int(await self._line.ask({"op": "note", "log": log.request(), "text": text}))
 
     def log_book(self, directory: Path) -> LogBook:
         """The log in a folder, whose followers this keeper wakes."""
@@ -161,8 +143,7 @@ class Keeper:
 
     async def shutdown(self, *, grace: float = SHUTDOWN_GRACE_SECONDS) -> None:
         """Stops every process and ends the keeper; returns when it is gone. Ends that nobody acknowledged stay on disk."""
-        self._closing = True
-        await self._ask({"op": "shutdown", "grace": grace})
+        await self._line.ask({"op": "shutdown", "grace": grace})
         with trio.move_on_after(grace + SHUTDOWN_PATIENCE_SECONDS) as patience:
             await self.lost.wait()
         if patience.cancelled_caught:
@@ -170,7 +151,7 @@ class Keeper:
             raise TooSlow("keeper-will-not-end", f"the keeper could not end {alive or 'itself'}", "see `ps`, then kill")
 
     async def _greet(self) -> None:
-        hello = await self._ask({"op": "hello", "protocol": PROTOCOL, "pid": os.getpid()})
+        hello = await self._line.ask({"op": "hello", "protocol": PROTOCOL, "pid": os.getpid()})
         if not hello["protocol"] >= OLDEST_PROTOCOL:
             raise WrongState(
                 "keeper-too-old",
@@ -185,71 +166,14 @@ class Keeper:
         self.news.tell(hello["logs"])
 
     def _learn(self, view: Mapping[str, Any]) -> Process:
-        return self._processes.setdefault(view["key"], Process(self, view))
+        return self._processes.setdefault(view["key"], Process(self._line, view))
 
     def _take_exit(self, record: Mapping[str, Any]) -> None:
         self._learn(record)._tell(
             exited=Exited(key=record["key"], code=record["code"], at=record["at"], survivors=tuple(record["survivors"]))
         )
 
-    async def _ask(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> Any:
-        self._check_alive()
-        self._last_id += 1
-        number = self._last_id
-        self._replied[number] = trio.Event()
-        try:
-            with trio.fail_after(REPLY_SECONDS):
-                await self._send(json.dumps({**message, "id": number}).encode() + b"\n", fds)
-                await self._replied[number].wait()
-        except trio.TooSlowError:
-            raise TooSlow(
-                "keeper-silent", f"the keeper did not answer {message['op']!r} in {REPLY_SECONDS:.0f} s"
-            ) from None
-        finally:
-            del self._replied[number]
-            reply = self._replies.pop(number, None)
-        if reply is None:
-            raise self._loss()
-        if (error := reply.get("error")) is not None:
-            raise _KINDS.get(error["kind"], errors.Broken)(error["code"], error["message"], error["hint"])
-        return reply["ok"]
-
-    async def _send(self, data: bytes, fds: tuple[int, ...]) -> None:
-        """A message is sent whole or not at all: half of one would garble all that follow."""
-        async with self._sending:
-            with trio.CancelScope(shield=True):
-                try:
-                    sent = 0
-                    if fds:
-                        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-                        sent = await self._sock.sendmsg([data], rights)
-                    while sent < len(data):
-                        sent += await self._sock.send(data[sent:])
-                except OSError as error:
-                    raise self._loss() from error
-
-    async def _listen(self) -> None:
-        """Takes what the keeper says until the line ends."""
-        received = bytearray()
-        try:
-            while data := await self._sock.recv(READ_BYTES):
-                received += data
-                if b"\n" in data:
-                    *lines, rest = received.split(b"\n")
-                    received = bytearray(rest)
-                    for line in lines:
-                        self._take(json.loads(line))
-        except (OSError, trio.ClosedResourceError):
-            pass
-        finally:
-            self._lose()
-
     def _take(self, message: dict[str, Any]) -> None:
-        if (number := message.get("id")) is not None:
-            if number in self._replied:
-                self._replies[number] = message
-                self._replied[number].set()
-            return
         match message.get("event"):
             case "exit":
                 self._take_exit(message["exit"])
@@ -261,22 +185,14 @@ class Keeper:
             case _:
                 return  # a newer keeper's news
 
-    def _lose(self) -> None:
-        self.lost.set()
-        self.news.stop()
-        for event in self._replied.values():
-            event.set()
-        for process in self._processes.values():
-            if process.running:
-                process._tell()
-
-    def _check_alive(self) -> None:
-        if self.lost.is_set():
-            raise self._loss()
-
-    def _loss(self) -> KeeperLost:
-        what = "was shut down" if self._closing else "died or closed the line"
-        return KeeperLost("keeper-lost", f"the keeper (pid {self.pid}) {what}", "open a keeper again")
+    async def _listen(self) -> None:
+        try:
+            await self._line.listen()
+        finally:
+            self.news.stop()
+            for process in self._processes.values():
+                if process.running:
+                    process._tell()
 
 
 @contextlib.asynccontextmanager

@@ -1,5 +1,6 @@
 """From a request to a running process, or to an answer that says why not."""
 
+import errno
 import os
 import re
 import resource
@@ -174,8 +175,10 @@ def _identity(user: tuple[int, int, list[int]] | None) -> dict[str, Any]:
     if user is None:
         return {}
     uid, gid, groups = user
-    if (uid, gid) == (os.geteuid(), os.getegid()) and set(groups) | {gid} == set(os.getgroups()) | {gid}:
-        return {}
+    if uid == os.geteuid():
+        mine = os.getegid(), set(os.getgroups()) | {os.getegid()}
+        if uid != 0 or mine == (gid, set(groups) | {gid}):  # only root can change its groups
+            return {}
     return {"user": uid, "group": gid, "extra_groups": groups}
 
 
@@ -215,11 +218,14 @@ def _refusal(command: Command, error: OSError) -> Refusal:
             return Refusal("NotFound", "interpreter-missing", f"the interpreter of {name} is not there", hint)
         hint = "check its spelling and PATH, or install it"
         return Refusal("NotFound", "command-not-found", f"{command.label}: command not found: {name}", hint)
+    if isinstance(error, PermissionError) and error.errno == errno.EPERM and command.user is not None:
+        what = f"the keeper may not start {command.label} as user {command.user[0]}"
+        return Refusal("NotAllowed", "user-refused", what, "run the daemon as root, or as the owner of the workspace")
     if isinstance(error, PermissionError):
         what = command.cwd if error.filename == command.cwd else name
         hint = "check the rights of the file and its folders for the workspace's owner"
         return Refusal("NotAllowed", "permission-denied", f"{command.label}: not allowed: {what}", hint)
-    if isinstance(error, BlockingIOError | MemoryError) or error.errno in (12, 23, 24):
+    if isinstance(error, BlockingIOError | MemoryError) or error.errno in (errno.ENOMEM, errno.ENFILE, errno.EMFILE):
         hint = "stop something, or raise the limits"
         return Refusal("LimitReached", "out-of-resources", f"no room for {command.label}: {error.strerror}", hint)
     return Refusal("Broken", "start-failed", f"{command.label} could not be started: {error.strerror or error}")
