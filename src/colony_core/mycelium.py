@@ -5,6 +5,7 @@ keeper; it adopts what lives, starts what should, and clears what is left over.
 """
 
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -199,6 +200,10 @@ class Mycelium:
         """The namespaces of all cells; whoever calls from one of them is an agent or a service, not the owner."""
         return frozenset(colony.cell.inode for colony in self._colonies if colony.cell)
 
+    def knows(self, name: str) -> bool:
+        """Whether a colony of exactly that name lives here."""
+        return self._colonies.named(name) is not None
+
     def resolve(self, target: routing.Target) -> routing.Upstream | routing.Refusal:
         """Where a preview request goes."""
         return resolve(self._colonies, target)
@@ -314,7 +319,17 @@ async def _keep_keeper(means: Means, kind: str, *, status: Status) -> None:
 
 
 async def _serve_previews(house: Mycelium, listener: trio.SocketListener, *, status: Status) -> None:
-    await routing.serve_proxy([listener], house.resolve, domain=house.config.routing.domain, task_status=status)
+    """Serves on a copy of the listening socket: the proxy closes what it is given, and its next incarnation wants the same port."""
+    copy = trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(listener.socket.fileno()))))
+    async with copy:
+        await routing.serve_proxy(
+            [copy],
+            house.resolve,
+            domain=house.config.routing.domain,
+            known=house.knows,
+            drain=status.stopping.wait,
+            task_status=status,
+        )
 
 
 async def _reserve_numbers(means: Means, *, status: Status) -> None:

@@ -1,0 +1,38 @@
+"""One colony, and all of them on this machine.
+
+The story: `Colonies` knows every colony and writes down what is wanted before anything is done; a `Colony` answers from memory and hands work
+to its owner; its owner builds the cell, runs the setup, starts the services in the order of their needs; a `Service` keeps one process. What
+a manifest says is in `manifest`, what an edited one changes in `changes`, which state may follow which in `state`.
+"""
+
+from .colonies import Colonies, run_colony
+from .colony import Colony
+from .commands import Running, run_command
+from .environment import base_environment
+from .logs import follow_log, log_page
+from .manifest import Manifest, read_manifest, start_order
+from .means import KeeperPost, Means
+from .previews import resolve
+from .state import ColonyState, ServiceState, Wanted
+from .templates import load_templates
+
+__all__ = [
+    "Colonies",
+    "Colony",
+    "ColonyState",
+    "KeeperPost",
+    "Manifest",
+    "Means",
+    "Running",
+    "ServiceState",
+    "Wanted",
+    "base_environment",
+    "follow_log",
+    "load_templates",
+    "log_page",
+    "read_manifest",
+    "resolve",
+    "run_colony",
+    "run_command",
+    "start_order",
+]
