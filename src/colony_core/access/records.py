@@ -100,9 +100,13 @@ def find_answer(connection: Connection, caller: str, key: str, since: float) -> 
     return AnswerRecord(**{**row, "headers": json.loads(row["headers"])}) if row else None
 
 
-def put_answer(connection: Connection, record: AnswerRecord, forget_before: float) -> None:
-    """Records an answer and forgets those that are too old."""
+def put_answer(connection: Connection, record: AnswerRecord) -> None:
+    """Records an answer, over one that is too old to be given again."""
     table = idempotency
-    connection.execute(delete(table).where(table.c.created_at < forget_before))
     connection.execute(delete(table).where(table.c.caller == record.caller, table.c.key == record.key))
     connection.execute(insert(table).values(attrs.asdict(record) | {"headers": json.dumps(dict(record.headers))}))
+
+
+def forget_answers(connection: Connection, before: float) -> None:
+    """Drops answers that were given before that moment."""
+    connection.execute(delete(idempotency).where(idempotency.c.created_at < before))

@@ -74,7 +74,7 @@ def spawn(name: str, path: str, *, template: str | None = None, start: bool = Tr
 
 def start(ref: str) -> Call:
     """Wants a colony to run; the answer comes at once, progress by events."""
-    return _post(f"{_colony(ref)}/start", {}, reply="ColonyView")
+    return Call(method="POST", path=f"{_colony(ref)}/start", reply="ColonyView")
 
 
 def stop(ref: str, *, grace: float | None = None) -> Call:

@@ -49,6 +49,7 @@ def test_only_a_post_has_a_body_and_none_is_left_out() -> None:
     assert calls.stop("a").body == {}
     assert calls.stop("a", grace=0).body == {"grace": 0}
     assert calls.system().body is None
+    assert calls.start("a").body is None
 
 
 def test_every_view_that_is_named_exists() -> None:

@@ -1,0 +1,158 @@
+"""Every key that opens the API: made, listed, revoked, and recognised without waiting."""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from colony_core import clock
+from colony_core.errors import Invalid, NotAllowed, NotFound
+from colony_core.store import Store
+from colony_core.views import TokenView
+
+from . import records
+from .keys import Identity, KeyRecord, Role, hashed, matches, mint, parse, parse_role
+
+LOCAL_NAME = "local"
+MAX_NAME_LETTERS = 64
+MAX_TOKEN_LETTERS = 256
+
+
+class Keys:
+    """The keys in `store`; call `load` before anything else. Only hashes of secrets are held."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._living: dict[str, KeyRecord] = {}
+        self._used: dict[str, float] = {}
+        self._local = trio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Keys: {len(self._living)}>"
+
+    async def load(self) -> None:
+        """Reads the keys from the store."""
+        self._living = {record.id: record for record in await self._store.read(records.living_keys)}
+
+    def authenticate(self, token: str) -> Identity | None:
+        """Who holds this token, or None where it opens nothing. Asks no database."""
+        parsed = parse(token) if len(token) <= MAX_TOKEN_LETTERS else None
+        record = self._living.get(parsed.id) if parsed else None
+        if parsed is None or record is None or not matches(parsed.secret, record.secret_hash):
+            return None
+        self._used[record.id] = clock.unix_now()
+        return Identity(id=record.id, name=record.name, role=record.role)
+
+    async def mint(self, name: str, role: str | Role, *, owner: str = LOCAL_NAME) -> TokenView:
+        """Makes a key; the view holds its token, which is told this once. Raises Invalid for a bad name or role."""
+        if not 1 <= len(name) <= MAX_NAME_LETTERS or not name.isprintable() or name != name.strip():
+            raise Invalid(
+                "invalid-name",
+                f"a key's name is 1 to {MAX_NAME_LETTERS} printable characters",
+                "name it after who will use it",
+            )
+        if name == LOCAL_NAME:
+            raise Invalid("reserved-name", f"the name {name!r} is kept for the daemon's own key", "take another name")
+        return await self._mint(name, role if isinstance(role, Role) else parse_role(role), owner)
+
+    def list(self) -> tuple[TokenView, ...]:
+        """Every key that opens something, oldest first, without secrets."""
+        return tuple(_view(record) for record in self._living.values())
+
+    async def revoke(self, key_id: str) -> None:
+        """Makes a key open nothing, from the moment that this returns. Raises NotFound where there is no such key."""
+        if key_id not in self._living:
+            raise NotFound("token-not-found", f"no key has the id {key_id!r}", "colony token ls shows the ids")
+        await self._revoke((key_id,))
+
+    async def save_use(self) -> None:
+        """Records when keys were last used; call it now and then, and at the end."""
+        used, self._used = self._used, {}
+        if used:
+            await self._store.write(lambda connection: records.save_use(connection, used))
+
+    async def local_token(self, path: Path) -> str:
+        """The token in the file at `path`, for programs of the daemon's own user; where it no longer opens anything, a new one.
+
+        The file is made 0600 and replaced as a whole. One that others could read is not trusted: its key is revoked.
+        """
+        async with self._local:
+            found, private = _read_private(path)
+            identity = self.authenticate(found)
+            if identity and private and (identity.name, identity.role) == (LOCAL_NAME, Role.APE):
+                return found
+            await self._revoke(tuple(record.id for record in self._living.values() if record.name == LOCAL_NAME))
+            view = await self._mint(LOCAL_NAME, Role.APE, LOCAL_NAME)
+            assert view.token is not None
+            _write_private(path, view.token)
+            return view.token
+
+    async def _mint(self, name: str, role: Role, owner: str) -> TokenView:
+        token, parsed = mint()
+        record = KeyRecord(
+            id=parsed.id,
+            name=name,
+            owner=owner,
+            role=role,
+            secret_hash=hashed(parsed.secret),
+            created_at=clock.unix_now(),
+        )
+        await self._store.write(lambda connection: records.add_key(connection, record))
+        self._living[record.id] = record
+        return _view(record, token)
+
+    async def _revoke(self, ids: tuple[str, ...]) -> None:
+        # Forgotten first, so that a key opens nothing while its end is written; where that fails, the store still knows it, and so do we.
+        revoked = [self._living.pop(key_id) for key_id in ids if key_id in self._living]
+        if not revoked:
+            return
+        now = clock.unix_now()
+        try:
+            await self._store.write(lambda connection: records.revoke_keys(connection, ids, now))
+        except BaseException:
+            self._living |= {record.id: record for record in revoked}
+            raise
+
+
+def _view(record: KeyRecord, token: str | None = None) -> TokenView:
+    return TokenView(
+        id=record.id,
+        name=record.name,
+        role=record.role.value,
+        created_at=clock.rfc3339(record.created_at),
+        token=token,
+    )
+
+
+def _read_private(path: Path) -> tuple[str, bool]:
+    """What the file holds, and whether only we could read it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return "", False
+    with os.fdopen(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            return "", False
+        private = about.st_uid == os.getuid() and not stat.S_IMODE(about.st_mode) & 0o077
+        return file.read(MAX_TOKEN_LETTERS + 1).decode("ascii", "replace").strip(), private
+
+
+def _write_private(path: Path, token: str) -> None:
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(f"{token}\n")
+        fresh.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            fresh.unlink()
+        raise NotAllowed(
+            "token-file", f"cannot write {path}: {error.strerror}", f"look at owner and rights of {path.parent}"
+        ) from error
