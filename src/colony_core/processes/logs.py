@@ -89,7 +89,9 @@ class LogBook:
                 yield page.missed
             for line in page.lines:
                 yield line
-            if page.next > after:
+            if page.last < after:  # the log was lost and began anew, or a power cut took its end
+                after = page.last
+            elif page.next > after:
                 after = page.next
             elif grown is not None:
                 await grown.wait()

@@ -74,7 +74,7 @@ def read_after(directory: Path, after: int, *, limit: int, labels: frozenset[str
         reached = record.seq
         if (line := _line(record, labels)) is not None:
             lines.append(line)
-    return Page(tuple(lines), first, max(last, reached), reached, missed)
+    return Page(tuple(lines), first, max(last, lines[-1].seq if lines else 0), reached, missed)
 
 
 def read_before(directory: Path, before: int | None, *, limit: int, labels: frozenset[str] | None = None) -> Page:

@@ -1,0 +1,83 @@
+"""A place for a keeper of a test's own, taken down whatever happens; and real programs to keep."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from colony_core.processes import Launch, LogTarget, kill_leftovers, open_keeper
+
+DEADLINE_SECONDS = 20.0
+
+
+@attrs.frozen
+class Place:
+    """The folders of one keeper, and launches whose output goes to one log."""
+
+    run_dir: Path
+    state_dir: Path
+    log: LogTarget
+
+    def open(self) -> Any:
+        return open_keeper(run_dir=self.run_dir, state_dir=self.state_dir)
+
+    def launch(self, key: str, *argv: str, **more: Any) -> Launch:
+        values: dict[str, Any] = {"cwd": "/", "env": dict(os.environ), "label": key.partition(".")[0], "log": self.log}
+        return Launch(key=key, argv=argv, **{**values, **more})
+
+    def python(self, key: str, source: str, **more: Any) -> Launch:
+        return self.launch(key, sys.executable, "-I", "-S", "-c", source, **more)
+
+    def shell(self, key: str, source: str, **more: Any) -> Launch:
+        return self.launch(key, "sh", "-c", source, **more)
+
+    async def until(self, true: Callable[[], Any]) -> Any:
+        """Waits for something the kernel does in its own time."""
+        with trio.fail_after(DEADLINE_SECONDS):
+            while not (result := true()):
+                await trio.sleep(0.005)
+            return result
+
+    async def line(self, keeper: Any, text: str) -> Any:
+        """The first line of the log that starts with `text`, as soon as it is there."""
+        with trio.fail_after(DEADLINE_SECONDS):
+            async with contextlib.aclosing(keeper.log_book(self.log.directory).follow()) as lines:
+                async for line in lines:
+                    if getattr(line, "text", "").startswith(text):
+                        return line
+        raise AssertionError("a follower never ends by itself")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def _clear(place: Place) -> None:
+    with contextlib.suppress(Exception):
+        async with place.open() as keeper:
+            keys = {process.key for process in keeper.processes()}
+            await keeper.shutdown(grace=0)
+            await kill_leftovers(keys=keys)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path / "run", tmp_path / "state", LogTarget(directory=tmp_path / "log"))
+    yield place
+    if place.run_dir.exists():
+        trio.run(_clear, place)
+
+
+@pytest.fixture
+def is_alive() -> Callable[[int], bool]:
+    return alive

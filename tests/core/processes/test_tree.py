@@ -1,0 +1,148 @@
+"""Stopping: the whole tree is gone, whatever it did to hide, and nothing else is touched."""
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import trio
+import trio.testing
+
+from colony_core.processes import kill_leftovers
+
+DAEMONISE = "import os, sys, signal, time\n" + (
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "def spawn(deep):\n"
+    "    if os.fork() == 0:\n"
+    "        os.setsid()\n"
+    "        if deep:\n"
+    "            spawn(False); os._exit(0)\n"
+    "        print('daemon', os.getpid(), flush=True)\n"
+    "        time.sleep(1000)\n"
+    "spawn(True); spawn(False)\n"
+    "print('main', os.getpid(), flush=True)\n"
+)
+
+
+async def daemons(place: Any, keeper: Any, count: int) -> list[int]:
+    """The pids that the last process has printed."""
+    pids: list[int] = []
+    async with contextlib.aclosing(keeper.log_book(place.log.directory).follow()) as lines:
+        async for line in lines:
+            pids.append(int(line.text.split()[1]))
+            if len(pids) == count:
+                return pids
+    raise AssertionError
+
+
+async def test_a_tree_that_ignores_sigterm_and_daemonises_is_gone_after_its_grace(place: Any, is_alive: Any) -> None:
+    async with place.open() as keeper:
+        process = await keeper.start(place.python("web.1", DAEMONISE + "time.sleep(1000)"))
+        pids = await daemons(place, keeper, 3)
+        assert all(map(is_alive, pids))
+        exited = await process.stop(grace=0.2)
+        assert (exited.code, exited.survivors) == (-9, ())
+        assert not any(map(is_alive, pids))
+
+
+async def test_what_a_main_process_leaves_behind_is_gone_before_its_end_is_told(place: Any, is_alive: Any) -> None:
+    async with place.open() as keeper:
+        process = await keeper.start(place.python("web.1", DAEMONISE + "sys.exit(4)"))
+        exited = await process.wait()
+        pids = await daemons(place, keeper, 3)
+        assert (exited.code, exited.survivors) == (4, ())
+        assert not any(map(is_alive, pids))
+
+
+async def test_leftovers_that_obey_end_without_waiting_for_the_kill(place: Any, is_alive: Any) -> None:
+    async with place.open() as keeper:
+        source = "(trap 'echo bye; exit' TERM; echo ready; while :; do sleep 0.01; done) & sleep 0.3; exit 1"
+        exited = await (await keeper.start(place.shell("web.1", source))).wait()
+        assert exited.code == 1
+        texts = [line.text for line in (await keeper.log_book(place.log.directory).read(0)).lines]
+        assert texts == ["ready", "bye"]
+
+
+async def test_a_stopped_process_group_can_be_stopped(place: Any) -> None:
+    async with place.open() as keeper:
+        process = await keeper.start(place.shell("web.1", "trap 'exit 6' TERM; echo up; kill -STOP $$; sleep 1000"))
+        await place.line(keeper, "up")
+        assert (await process.stop(grace=10)).code == 6
+
+
+async def test_a_second_stop_may_shorten_the_grace(place: Any) -> None:
+    async with place.open() as keeper:
+        process = await keeper.start(place.shell("web.1", "trap '' TERM; echo up; while :; do sleep 0.01; done"))
+        await place.line(keeper, "up")
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: process.stop(grace=1000))
+                await trio.testing.wait_all_tasks_blocked()
+                assert (await process.stop(grace=0)).code == -9
+
+
+async def test_siblings_and_strangers_are_left_alone(place: Any, is_alive: Any) -> None:
+    stranger = subprocess.Popen(["sleep", "1000"])  # noqa: ASYNC220
+    try:
+        async with place.open() as keeper:
+            sibling = await keeper.start(place.launch("api.1", "sleep", "1000"))
+            process = await keeper.start(place.launch("web.1", "sleep", "1000"))
+            await process.stop(grace=5)
+            assert sibling.running
+            assert is_alive(sibling.pid)
+            assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+async def test_a_process_that_forks_as_fast_as_it_dies_is_gone(place: Any) -> None:
+    source = (
+        "import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('go', flush=True)\n"
+        "while True:\n    if os.fork(): os._exit(0)\n    os.setsid()\n"
+    )
+    async with place.open() as keeper:
+        process = await keeper.start(place.python("hop.1", source))
+        exited = await process.wait()
+        assert exited.survivors == ()
+        tag = b"COLONY_PROCESS=hop.1\0"
+        assert not [pid for pid in filter(str.isdigit, os.listdir("/proc")) if tag in _read(f"/proc/{pid}/environ")]
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+async def test_orphans_are_reaped(place: Any, is_alive: Any) -> None:
+    async with place.open() as keeper:
+        process = await keeper.start(place.shell("web.1", "(sh -c 'sleep 0.05' &); echo up; sleep 1000"))
+        await place.line(keeper, "up")
+
+        def children() -> list[int]:
+            names = filter(str.isdigit, os.listdir("/proc"))
+            stats = {int(name): _read(f"/proc/{name}/stat").rpartition(b")")[2].split() for name in names}
+            return [pid for pid, fields in stats.items() if fields and int(fields[1]) == keeper.pid]
+
+        await place.until(lambda: children() == [process.pid])
+
+
+async def test_leftovers_are_found_by_key(place: Any, is_alive: Any) -> None:
+    child = subprocess.Popen(
+        ["sh", "-c", "(setsid sleep 1000 &); sleep 1000"],
+        env={"COLONY_PROCESS": "prc-test-key", "PATH": "/bin:/usr/bin"},
+    )
+    other = subprocess.Popen(["sleep", "1000"])  # noqa: ASYNC220
+    try:
+        assert await kill_leftovers(keys=["prc-test-key"], grace=0) == ()
+        assert child.wait() == -9
+        assert other.poll() is None
+        assert await kill_leftovers(keys=["prc-test-key"]) == ()
+        assert await kill_leftovers(networks=[os.stat("/proc/self/ns/net").st_ino]) == ()
+        assert other.poll() is None, "the network of this program itself is never cleared"
+    finally:
+        other.kill()
+        other.wait()
