@@ -1,7 +1,7 @@
 """The shape of every command: options that are understood everywhere, types of arguments, help with examples."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,8 +24,13 @@ RESULT = frozenset({"json", "quiet", "format"})
 TABLE = RESULT | {"wide"}
 ASKS = frozenset({"server", "timeout"})
 
+if TYPE_CHECKING:
+    _Seconds = click.ParamType[float]
+else:
+    _Seconds = click.ParamType  # generic since a later version of click than the oldest we accept
 
-class Duration(click.ParamType[float]):
+
+class Duration(_Seconds):
     """Seconds, from `10s`, `5m`, `500ms` or a number."""
 
     name = "duration"
@@ -44,7 +49,7 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-class Moment(click.ParamType[float]):
+class Moment(_Seconds):
     """A moment as seconds since 1970, from RFC 3339 or from how long ago it was: `5m`."""
 
     name = "moment"
@@ -133,7 +138,7 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its own options in full, those of everywhere on a line."""
-        records = [record for param in self.own if (record := param.get_help_record(ctx))]
+        records = [record for param in self.own if isinstance(param, click.Option) and (record := param.get_help_record(ctx))]
         if records:
             with formatter.section("Options"):
                 formatter.write_dl(records)

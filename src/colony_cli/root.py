@@ -27,7 +27,7 @@ class Group(click.Group):
         """Loads one."""
         branch = next((b for b in tree.BRANCHES if not self.words and b.name == cmd_name), None)
         if branch:
-            return Group(branch.name, help=f"{branch.short[0].upper()}{branch.short[1:]}.")
+            return Group(branch.name, help=branch.short)
         entry = tree.find(f"{self.words} {cmd_name}".strip())
         if entry is None:
             return None

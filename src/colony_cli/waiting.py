@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from colony_core.errors import Broken, ColonyError, NotFound, TooSlow, WrongState
+from colony_core.errors import Broken, ColonyError, NotFound, TooSlow
 
 from .context import Run
 from .words import clean, duration
@@ -30,6 +30,8 @@ class Goal(NamedTuple):
     judge: Callable[[Mapping[str, Any], list[str]], Verdict]
     undo: str = ""
     """The command that stops the work, where there is one."""
+    instead: type[ColonyError] = Broken
+    """What it is that the colony failed instead."""
 
 
 def settled(view: Mapping[str, Any]) -> bool:
@@ -113,7 +115,7 @@ class Follower:
 def follow(run: Run, goal: Goal, follower: Follower, *, steps: bool) -> dict[str, Any]:
     """Waits until `goal` is judged, and returns the colony as it is then.
 
-    Raises TooSlow at the run's deadline, WrongState (`colony-failed`) when the colony failed instead. With `steps` people see them.
+    Raises TooSlow at the run's deadline, and `colony-failed` when the colony failed instead. With `steps` people see them.
     """
     began = time.monotonic()
     shown = Steps(run, follower) if steps else None
@@ -134,14 +136,9 @@ def follow(run: Run, goal: Goal, follower: Follower, *, steps: bool) -> dict[str
     if shown:
         shown.finish()
     if verdict == "failed":
-        raise failed(view)
+        name = view["name"]
+        raise goal.instead("colony-failed", f"colony “{name}” failed: {view['reason']}", f"colony logs {name}")
     return view
-
-
-def failed(view: Mapping[str, Any]) -> WrongState:
-    """The colony failed instead."""
-    name = view["name"]
-    return WrongState("colony-failed", f"colony “{name}” failed: {view['reason']}", f"colony logs {name}")
 
 
 def too_slow(run: Run, view: Mapping[str, Any], goal: Goal) -> TooSlow:
@@ -165,7 +162,9 @@ class Steps:
 
     def draw(self, view: Mapping[str, Any], *, waited: float) -> None:
         """Draws what is new."""
-        lines = [(step["name"], "done", step["detail"], duration(step["seconds"])) for step in view["steps"]]
+        # Before it is provisioned a colony still shows the steps of its last start.
+        done = view["steps"] if view["state"] in ("provisioning", "building", "running", "failed") else ()
+        lines = [(step["name"], "done", step["detail"], duration(step["seconds"])) for step in done]
         for service in view["services"]:
             if service["state"] in ("ready", "finished", "failed") and view["state"] == "running":
                 lines.append(self._of_service(service))

@@ -11,7 +11,7 @@ from colony_cli.prompts import confirm
 from colony_cli.views import summary
 from colony_cli.waiting import Follower, Goal, broken, down, each, follow, gone, settled, up, up_again
 from colony_cli.words import clean
-from colony_core.errors import Invalid, NotFound
+from colony_core.errors import Invalid, NotFound, WrongState
 
 WAITED_FOR = ("running", "ready", "stopped", "failed", "gone")
 no_wait = click.option("--no-wait", is_flag=True, help="return at once")
@@ -133,7 +133,7 @@ def _goal(state: str) -> Goal:
         ended = state == "ready" and now == "running" and settled(view)
         return "failed" if (now == "failed" or ended) and state in ("running", "ready") else ""
 
-    return Goal(state, judge)
+    return Goal(state, judge, instead=WrongState)
 
 
 def _change(run: Run, names: tuple[str, ...], call: Callable[[str], Any], goal: Goal, *, wait: bool) -> int:

@@ -31,10 +31,11 @@ def serve_command(run: Run, *, bind: str | None, port: str | None, preview_port:
     began = time.monotonic()
     _log(run)
     from colony_core.config import load_config
-    from colony_web.daemon import run as run_daemon
 
     given = {"server.bind": bind, "server.port": port, "routing.port": preview_port, "isolation.mode": mode}
     config = load_config(run.environ, overrides={key: value for key, value in given.items() if value is not None})
+    from colony_web.daemon import run as run_daemon
+
     address = f"http://{config.server.bind}:{config.server.port}" if config.server.port else "http on a free port"
 
     def announce(view: Any) -> None:
