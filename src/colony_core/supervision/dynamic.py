@@ -1,0 +1,240 @@
+"""Many alike children in no order: they start and stop concurrently, and none of them needs an id."""
+
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from math import inf
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from .child import Child
+from .errors import ActorDied, NoSuchChild, NotForDynamic, TooManyChildren
+from .events import Hook, Path, StopFailed, log_event, tell
+from .hosting import hosted
+from .spec import ID, AutoShutdown, Backoff, ChildSpec, Exit, Kind, Limit, Restart, State, check_fits
+from .status import Status
+from .supervisor import Supervisor, nested
+
+R = TypeVar("R")
+Template = ChildSpec | Callable[..., Awaitable[object]] | None
+
+
+class DynamicSupervisor(Supervisor):
+    """Many alike children, no order: concurrent start and stop, no ids to choose. What is down is forgotten.
+
+    Children are told apart by their handles. An id works too where it is unique; `spawn` numbers its children.
+    """
+
+    serial = False
+    announces_starts = False
+
+    def __init__(
+        self,
+        template: ChildSpec | None,
+        *,
+        path: Path,
+        on_event: Hook,
+        rng: random.Random,
+        most: float = inf,
+        limit: Limit = Limit(),  # noqa: B008 - a frozen value
+        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
+    ) -> None:
+        super().__init__((), path=path, on_event=on_event, rng=rng, limit=limit, auto_shutdown=auto_shutdown)
+        self.template = template
+        self.most = most
+        self._number = 0
+        self._unclean: dict[tuple[object, ...], list[Exit]] = {}
+
+    async def spawn(self, *args: Any) -> Child:
+        """Starts a child from the template; `args` follow those of the template and are kept for restarts.
+
+        Raises ChildStartError, TooManyChildren or NotRunning; cancelled, the child is undone.
+        """
+        if self.template is None:
+            raise TypeError("this supervisor has no template to spawn from; use start_child")
+        child = await self._add(self.template, None, args)
+        if child.temporary:
+            child.extra = ()
+        return child
+
+    async def start_child(self, spec: ChildSpec) -> Child:
+        """Starts any child beside the others; ids need not be unique. Errors as for `spawn`."""
+        check_fits(spec, self.auto_shutdown)
+        return await self._add(spec, spec.id, ())
+
+    async def run(self, fn: Callable[..., Awaitable[R]], *args: Any) -> R:
+        """Runs `fn(*args)` as one temporary task and returns its result; its error is ours.
+
+        If the caller is cancelled, the task is stopped before Cancelled goes on. Raises ActorDied if somebody stopped the task.
+        """
+        errand: _Errand[R] = _Errand(fn, args)
+        child = await self._add(
+            ChildSpec(id=getattr(fn, "__name__", "errand"), run=errand, restart=Restart.TEMPORARY), None, ()
+        )
+        try:
+            end = await child.wait_exit()
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                if child.status is not None:
+                    await self.stop_child(child)
+            raise
+        if errand.error is not None:
+            raise errand.error
+        if not errand.done:
+            raise ActorDied(f"task {child.spec.id!r} was stopped: {end}") from end.error
+        return errand.value  # type: ignore[return-value]
+
+    async def restart_child(self, target: ID | Child) -> Child:
+        """Refused: what is down is forgotten. Raises NotForDynamic."""
+        raise NotForDynamic(
+            f"a dynamic supervisor cannot restart child {getattr(target, 'id', target)!r}: it forgets what is down"
+        )
+
+    async def delete_child(self, target: ID | Child) -> None:
+        """Refused: what is down is forgotten. Raises NotForDynamic."""
+        raise NotForDynamic(
+            f"a dynamic supervisor has no child {getattr(target, 'id', target)!r} to delete: it forgets what is down"
+        )
+
+    def child(self, target: ID | Child) -> Child:
+        """The handle of a child by its id, which must be unique. Raises NoSuchChild."""
+        if isinstance(target, Child):
+            return super().child(target)
+        found = [child for child in self.kids.values() if child.id == target]
+        if len(found) == 1:
+            return found[0]
+        raise NoSuchChild(f"{len(found) or 'no'} children are called {target!r}; a handle tells them apart")
+
+    async def _add(self, spec: ChildSpec, identity: ID, args: tuple[Any, ...]) -> Child:
+        if len(self.kids) >= self.most:
+            raise TooManyChildren(f"there are {len(self.kids)} children, and there may be {self.most:g} at most")
+        self._number += 1
+        child = Child(spec, self._number if identity is None else identity, args)
+        child.key = self._number
+        return await self._start(child)
+
+    async def _stop_all(self) -> None:
+        """The final stop: all are asked at once, so it takes as long as the slowest."""
+        for child in self.children():
+            if child.status is not None:
+                self.request_stop(child)
+            else:
+                child.job = None
+                child.move(State.DOWN)
+                del self.kids[child.key]
+        while any(child.status is not None for child in self.kids.values()):
+            await self._pause()
+        for ends in self._unclean.values():
+            tell(self.on_event, StopFailed(self.path, trio.current_time(), ends[0], len(ends)))
+        self._unclean.clear()
+
+    def report_stop(self, child: Child, end: Exit) -> None:
+        """Equal ends of one mass stop are told together, when it is over."""
+        if not self.stop_called:
+            super().report_stop(child, end)
+            return
+        sort = (end.kind, type(end.error), str(end.error))
+        self._unclean.setdefault(sort, []).append(end)
+
+
+class _Errand(Generic[R]):
+    """A function as a child that never fails: its outcome is kept for whoever waits for it."""
+
+    def __init__(self, fn: Callable[..., Awaitable[R]], args: tuple[Any, ...]) -> None:
+        self._fn, self._args = fn, args
+        self.done = False
+        self.value: R | None = None
+        self.error: Exception | None = None
+
+    async def __call__(self, *, status: Status) -> None:
+        status.started()
+        try:
+            self.value = await self._fn(*self._args)
+            self.done = True
+        except Exception as error:
+            self.error = error
+
+
+def open_dynamic_supervisor(
+    run: Template = None,
+    *,
+    restart: Restart = Restart.TRANSIENT,
+    most: float = inf,
+    limit: Limit = Limit(),  # noqa: B008 - a frozen value
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
+    name: str = "",
+    on_event: Hook | None = None,
+    rng: random.Random | None = None,
+    **spec: Any,
+) -> AbstractAsyncContextManager[DynamicSupervisor]:
+    """A supervisor without children at first, for the length of the block. Errors and cancellation as for `open_supervisor`.
+
+    `run` with `restart` and further fields of ChildSpec in `spec` is the template that `spawn` starts; or `run` is a whole ChildSpec.
+    `most` bounds the number of children, those that restart included.
+    """
+    template = _template(run, restart, spec, auto_shutdown)
+    return hosted(
+        lambda: DynamicSupervisor(
+            template,
+            path=(name,) if name else (),
+            on_event=on_event or log_event,
+            rng=rng or random.Random(),  # noqa: S311
+            most=most,
+            limit=limit,
+            auto_shutdown=auto_shutdown,
+        )
+    )
+
+
+def dynamic_supervisor_spec(
+    id: ID,  # noqa: A002 - the word of the specs
+    template: Template = None,
+    *,
+    most: float = inf,
+    limit: Limit = Limit(),  # noqa: B008 - a frozen value
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
+    on_event: Hook | None = None,
+    restart: Restart = Restart.PERMANENT,
+    grace: float = inf,
+    significant: bool = False,
+    backoff: Backoff | None = None,
+) -> ChildSpec:
+    """A dynamic supervisor as a child; its started value is the DynamicSupervisor. After a restart it is empty.
+
+    `restart`, `grace`, `significant` and `backoff` are its own, not those of the template.
+    """
+    inner = _template(template, Restart.TRANSIENT, {}, auto_shutdown)
+
+    async def run(*, status: Status) -> None:
+        assert status.keeper is not None
+        assert status.child is not None
+        keeper = status.keeper
+        path = (*keeper.path, status.child.id)
+        supervisor = DynamicSupervisor(
+            inner,
+            path=path,
+            on_event=on_event or keeper.on_event,
+            rng=keeper.rng,
+            most=most,
+            limit=limit,
+            auto_shutdown=auto_shutdown,
+        )
+        await nested(supervisor, status)
+
+    return ChildSpec(
+        id=id, run=run, restart=restart, grace=grace, significant=significant, backoff=backoff, kind=Kind.SUPERVISOR
+    )
+
+
+def _template(run: Template, restart: Restart, rest: dict[str, Any], auto_shutdown: AutoShutdown) -> ChildSpec | None:
+    if run is None:
+        return None
+    if isinstance(run, ChildSpec):
+        template = attrs.evolve(run, **rest)
+    else:
+        name = getattr(run, "__name__", type(run).__name__)
+        template = ChildSpec(**{"id": name, "run": run, "restart": restart, **rest})
+    check_fits(template, auto_shutdown)
+    return template

@@ -1,0 +1,398 @@
+"""The heart of a supervisor: which child may do what, step by step, without ever waiting.
+
+    DOWN -> STARTING            start_child, restart_child, the first start
+    STARTING -> UP              started()
+    STARTING -> DOWN            failed on the first start, or Ignore
+    STARTING, UP -> RESTARTING  ended and to be started again; waits for its turn, its delay or its group
+    RESTARTING -> STARTING      its turn has come
+    STARTING, UP -> STOPPING    asked to stop
+    STOPPING -> DOWN            ended; or -> RESTARTING, if stopped for the sake of its group
+    RESTARTING -> DOWN          stopped on request: nothing runs, so it takes effect at once
+
+Starts take turns, as in OTP: while one child starts, other restarts and requests to start queue up. A request to stop never queues.
+What needs several steps (the first starts, a group restart, the final stop) is done by the driver, in `supervisor`; it holds
+the turn meanwhile (`sequence`) and is woken by `bell`.
+"""
+
+import contextvars
+import random
+from collections import deque
+from math import inf
+
+import trio
+from trio.lowlevel import reschedule
+
+from .child import Child, Job
+from .errors import ChildStartError, EndedUnasked, Ignore, NotRunning, PlannedStop, RestartLimit
+from .events import ChildOverdue, ChildStarted, ChildTerminated, Hook, LimitReached, Path, StartFailed, StopFailed, tell
+from .restart import Verdict, Window, delay, is_clean_stop, is_reported, verdict
+from .spec import ID, AutoShutdown, Exit, ExitKind, Limit, State, Strategy
+from .status import Status
+from .timers import Alarms, Bell, Deadlines
+
+OVERDUE_SECONDS = 1.0
+
+
+class Engine:
+    """Children, their states and what follows from what. Every method is one step: it neither waits nor fails."""
+
+    serial = True
+    announces_starts = True
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        strategy: Strategy,
+        limit: Limit,
+        auto_shutdown: AutoShutdown,
+        on_event: Hook,
+        rng: random.Random,
+    ) -> None:
+        self.path = path
+        self.on_event = on_event
+        self.rng = rng
+        self.strategy = strategy
+        self.limit = limit
+        self.auto_shutdown = auto_shutdown
+        self.kids: dict[ID, Child] = {}
+        self.bell = Bell()
+        self.alarms = Alarms()
+        self.deadlines = Deadlines(self.bell)
+        self.stop_called = False
+        self.failure: BaseException | None = None
+        self.sequence = True  # the driver holds the turn; it begins with the first starts
+        self.group_job: Job | None = None
+        self.booting = True
+        self.nursery: trio.Nursery | None = None
+        self._context = contextvars.copy_context()
+        self._launching: Child | None = None
+        self._jobs: deque[Job] = deque()
+        self._window = Window(limit)
+
+    # -- starting
+
+    def submit(self, job: Job) -> None:
+        """Does the job now if it is its turn, else later."""
+        job.child.job = job
+        self._jobs.append(job)
+        if not self.sequence and self._launching is None:
+            self.next_job()
+
+    def next_job(self) -> None:
+        """Goes on with what has queued up, until something holds the turn again."""
+        jobs = self._jobs
+        while jobs and not self.sequence and self._launching is None and not self.stop_called:
+            job = jobs.popleft()
+            if job.child.job is not job:
+                continue
+            if job.child.state is State.RESTARTING:
+                self._restart(job)
+            else:
+                self.launch(job.child, revived=False)
+
+    def launch(self, child: Child, *, revived: bool) -> None:
+        """Spawns one incarnation, in the supervisor's own context: nothing of a dead incarnation lives on in its variables."""
+        if self.serial and not self.sequence:
+            self._launching = child
+        child.job = child.leader = None
+        child.revived = revived
+        child.incarnation += 1
+        child.move(State.STARTING)
+        child.status = status = Status(self, child)
+        self._context.run(self._spawn, child, status)
+
+    def _spawn(self, child: Child, status: Status) -> None:
+        assert self.nursery is not None
+        self.nursery.start_soon(self._live, child, status, name=str(child.id))
+
+    async def _live(self, child: Child, status: Status) -> None:
+        """One incarnation, from spawn to end. No error leaves it."""
+        error: BaseException | None = None
+        spec = child.spec
+        try:
+            with status.scope:
+                await spec.run(*spec.args, *child.extra, status=status)
+        except trio.Cancelled:
+            # Somebody cancelled the nursery itself, which only a broken run does.
+            self.stop()
+            self.ended(child, status, None, cancelled=True)
+            raise
+        except BaseException as exc:
+            # Without this frame: it holds the child, which will hold the error.
+            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+        self.ended(child, status, error, cancelled=status.scope.cancelled_caught)
+
+    def acknowledge(self, child: Child, value: object) -> None:
+        """The child called `started(value)`."""
+        child.value = value
+        if child.state is not State.STARTING:
+            return
+        if child.revived:
+            child.restarts += 1
+        child.move(State.UP)
+        if self.announces_starts:
+            tell(self.on_event, ChildStarted(self.path_of(child), child.since, child.incarnation))
+        self._start_is_over(child, None)
+
+    def _start_is_over(self, child: Child, error: BaseException | None) -> None:
+        """Answers whoever asked for the start and passes the turn on."""
+        child.add = False
+        if child.starter is not None:
+            child.start_error = error
+            reschedule(child.starter)
+            child.starter = None
+        if self.sequence or self.stop_called:
+            self.bell.ring()
+        if self._launching is child:
+            self._launching = None
+            if self._jobs:
+                self.next_job()
+
+    # -- ends
+
+    def ended(self, child: Child, status: Status, error: BaseException | None, *, cancelled: bool) -> None:
+        """An incarnation is over."""
+        state = child.state
+        end, ignored = _exit_of(child, status, error, cancelled=cancelled)
+        status.close()
+        child.ended(end)
+        if error is not None and not isinstance(error, Exception):
+            self.fail(error)
+            tell(self.on_event, ChildTerminated(self.path_of(child), end.at, end))
+            self._put_down(child)
+            self._start_is_over(child, _start_error(child, end))
+        elif state is State.STOPPING:
+            self._after_stop(child, end)
+        elif state is State.STARTING:
+            self._after_failed_start(child, end, ignored=ignored)
+        elif self.stop_called:
+            if end.kind is ExitKind.FAILED:
+                self.report_stop(child, end)
+            self._put_down(child)
+        else:
+            self._after_end(child, end)
+        if self.sequence or self.stop_called:
+            self.bell.ring()
+
+    def _after_stop(self, child: Child, end: Exit) -> None:
+        if not is_clean_stop(child.spec.grace, end):
+            self.report_stop(child, end)
+        if child.leader is not None and not child.temporary and not self.stop_called:
+            child.move(State.RESTARTING)
+        else:
+            self._put_down(child)
+        self._start_is_over(child, ChildStartError(child.id, "was stopped while it started"))
+
+    def _after_failed_start(self, child: Child, end: Exit, *, ignored: bool) -> None:
+        if not ignored:
+            tell(self.on_event, StartFailed(self.path_of(child), end.at, end))
+        if self.stop_called or ignored:
+            self._put_down(child)
+        elif child.revived:
+            child.move(State.RESTARTING)
+            self.submit(Job(child, again=True))
+        elif self.booting:
+            self._put_down(child)
+            self.fail(_start_error(child, end))
+        else:
+            child.doomed = child.doomed or child.add
+            self._put_down(child)
+        self._start_is_over(child, None if ignored else _start_error(child, end))
+
+    def _after_end(self, child: Child, end: Exit) -> None:
+        """The child ended by itself."""
+        spec = child.spec
+        if is_reported(spec.restart, end):
+            tell(self.on_event, ChildTerminated(self.path_of(child), end.at, end))
+        fate = verdict(spec.restart, end)
+        if fate is Verdict.RESTART:
+            if spec.backoff is not None and end.at - child.since >= spec.backoff.reset:
+                child.streak = 0
+            child.move(State.RESTARTING)
+            self.submit(Job(child))
+            return
+        self._put_down(child)
+        if spec.significant and self._is_enough(child):
+            self.stop()
+
+    def _is_enough(self, child: Child) -> bool:
+        """Whether the end of this significant child ends the supervisor."""
+        if self.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT:
+            return True
+        others = (other for other in self.kids.values() if other is not child and other.spec.significant)
+        return all(other.state is State.DOWN for other in others)
+
+    def _put_down(self, child: Child) -> None:
+        child.job = child.leader = None
+        if child.doomed or child.temporary or not self.serial:
+            self.kids.pop(child.key, None)
+        child.move(State.DOWN)
+
+    # -- restarting
+
+    def _restart(self, job: Job) -> None:
+        """The turn of a child that waits to be brought back."""
+        child = job.child
+        if not job.counted:
+            job.counted = True
+            job.delay = self._delay(child)
+            if self._gives_up(child):
+                return
+        if self.strategy is not Strategy.ONE_FOR_ONE:
+            self.sequence, self.group_job = True, job
+            self.bell.ring()
+        elif job.delay:
+            self.postpone(job)
+        else:
+            self.launch(child, revived=True)
+
+    def _gives_up(self, child: Child) -> bool:
+        """Counts a restart; if it is one too many, the supervisor ends."""
+        end = child.last_exit
+        assert end is not None
+        error = end.error if isinstance(end.error, Exception) else EndedUnasked(f"child {child.id!r} ended: {end}")
+        now = trio.current_time()
+        if not self._window.passes(now, error):
+            return False
+        tell(self.on_event, LimitReached(self.path, now, self.limit, end))
+        who = "/".join(str(part) for part in self.path) or "supervisor"
+        self.fail(
+            RestartLimit(
+                f"{who}: more than {self.limit.count} restarts in {self.limit.period:g} s", self._window.errors
+            )
+        )
+        return True
+
+    def _delay(self, child: Child) -> float:
+        backoff = child.spec.backoff
+        if backoff is None:
+            return 0.0
+        child.streak += 1
+        return delay(backoff, child.streak - 1, self.rng)
+
+    def postpone(self, job: Job) -> None:
+        """Has the job done after its delay. Nobody waits meanwhile: other requests get in."""
+        at = trio.current_time() + job.delay
+        job.delay, job.resumed = 0.0, True
+        self.alarms.set(at, self._resume, job)
+        self.bell.ring()
+
+    def _resume(self, job: Job) -> None:
+        if job.child.job is job and not self.stop_called:
+            self.submit(job)
+
+    # -- stopping
+
+    def stop(self) -> None:
+        """Asks for an orderly stop; fine to call twice. What waits for its turn is refused, what runs is stopped by the driver."""
+        if self.stop_called:
+            return
+        self.stop_called = True
+        jobs, self._jobs = self._jobs, deque()
+        for job in jobs:
+            if job.child.job is job:
+                self._cancel_job(job.child, NotRunning("the supervisor is stopping"))
+        self.bell.ring()
+
+    def fail(self, error: BaseException) -> None:
+        """Ends the supervisor with `error`; what is not an Exception outweighs what is."""
+        if self.failure is None or (isinstance(self.failure, Exception) and not isinstance(error, Exception)):
+            self.failure = error
+        self.stop()
+
+    def cut(self) -> None:
+        """The grace of the whole supervisor is over: everything below is cut at once."""
+        self.stop()
+        for child in list(self.kids.values()):
+            if child.status is not None:
+                if child.state is not State.STOPPING:
+                    child.move(State.STOPPING)
+                self._cut(child, child.status)
+
+    def request_stop(self, child: Child) -> None:
+        """Asks one running child to stop, and sees to its grace."""
+        status = child.status
+        assert status is not None
+        if child.state is State.STOPPING:
+            return
+        child.move(State.STOPPING)
+        grace = child.spec.grace
+        if grace == 0:
+            self._cut(child, status)
+            return
+        status.ask()
+        if grace < inf:
+            status.alarm = self.alarms.set(child.since + grace, self._cut, child, status)
+            self.bell.ring()
+
+    def _cut(self, child: Child, status: Status) -> None:
+        if status.alarm is not None:
+            status.alarm.cancel()
+        now = trio.current_time()
+        status.alarm = self.alarms.set(now + OVERDUE_SECONDS, self._overdue, child, now)
+        self.bell.ring()
+        status.cut()
+
+    def _overdue(self, child: Child, since: float) -> None:
+        tell(self.on_event, ChildOverdue(self.path_of(child), trio.current_time(), since))
+
+    def dismiss(self, child: Child) -> None:
+        """Stops a child on request, whatever it is doing. What has nothing running is down at once."""
+        child.leader = None
+        child.held = True
+        if child.status is not None:
+            self.request_stop(child)
+        elif child.state is not State.DOWN:
+            self._cancel_job(child, ChildStartError(child.id, "was stopped before it started"))
+            for other in list(self.kids.values()):
+                if other.leader is child:
+                    other.leader = None
+                    if other.state is State.RESTARTING:
+                        other.move(State.DOWN)
+
+    def _cancel_job(self, child: Child, why: BaseException) -> None:
+        child.doomed = child.doomed or child.add
+        self._put_down(child)
+        self._start_is_over(child, why)
+
+    def report_stop(self, child: Child, end: Exit) -> None:
+        """An end that was asked for but did not go as asked."""
+        tell(self.on_event, StopFailed(self.path_of(child), end.at, end))
+
+    def path_of(self, child: Child) -> Path:
+        """The ids from the root to the child."""
+        return (*self.path, child.id)
+
+
+def _exit_of(child: Child, status: Status, error: BaseException | None, *, cancelled: bool) -> tuple[Exit, bool]:
+    """How the incarnation ended, and whether that means "not needed now"."""
+    kind = ExitKind.NORMAL
+    asked = child.state is State.STOPPING
+    if error is None:
+        if status.cut_called:
+            kind = ExitKind.KILLED
+        elif cancelled:
+            kind = ExitKind.SHUTDOWN
+        elif not status.acknowledged and not asked:
+            kind, error = ExitKind.FAILED, RuntimeError(f"child {child.id!r} returned without calling status.started()")
+    elif not status.acknowledged and not asked and _is_only(error, Ignore):
+        return Exit(ExitKind.NORMAL, None, trio.current_time(), child.incarnation), True
+    elif (status.acknowledged or asked) and _is_only(error, PlannedStop):
+        kind, error = ExitKind.SHUTDOWN, None
+    else:
+        kind = ExitKind.FAILED
+    return Exit(kind, error, trio.current_time(), child.incarnation), False
+
+
+def _is_only(error: BaseException, kind: type[Exception]) -> bool:
+    """Whether `error` is of `kind`, or a group of nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_only(inner, kind) for inner in error.exceptions)
+    return isinstance(error, kind)
+
+
+def _start_error(child: Child, end: Exit) -> ChildStartError:
+    error = ChildStartError(child.id)
+    error.__cause__ = end.error
+    return error

@@ -1,0 +1,122 @@
+"""What a child is given to talk to its supervisor: acknowledge the start, hear of the stop, shield the clean-up."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, final
+
+import trio
+
+from .events import Hook, Path
+
+if TYPE_CHECKING:
+    import random
+
+    from .child import Child
+    from .timers import Alarm, Deadlines
+
+
+class Keeper(Protocol):
+    """What a status needs of the supervisor that made it."""
+
+    path: Path
+    on_event: Hook
+    rng: "random.Random"
+    deadlines: "Deadlines"
+
+    def acknowledge(self, child: "Child", value: object) -> None: ...
+
+
+@final
+class Status(trio.TaskStatus[Any]):
+    """Handed to the child as `status=`; is also a plain Trio `task_status`. One per incarnation."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_stopping",
+        "alarm",
+        "child",
+        "cut_called",
+        "hard",
+        "keeper",
+        "previous",
+        "scope",
+        "shields",
+        "soft",
+    )
+
+    def __init__(self, keeper: Keeper, child: "Child") -> None:
+        self.keeper: Keeper | None = keeper
+        self.child: Child | None = child
+        self.previous: Any = child.value
+        """What the incarnation before acknowledged, or None."""
+        self.scope = trio.CancelScope()
+        self.shields: list[trio.CancelScope] | None = None
+        self.soft: Callable[[], None] | None = None
+        self.hard: Callable[[], None] | None = None
+        self.alarm: Alarm | None = None
+        self.cut_called = False
+        self._stopping: trio.Event | None = None
+        self._acknowledged = False
+
+    def started(self, value: object = None) -> None:
+        """Acknowledges: whoever asked for the start gets `value`. Not a checkpoint. To be called once."""
+        if self._acknowledged:
+            raise RuntimeError("called started() twice on the same status")
+        if self.keeper is None or self.child is None:
+            raise RuntimeError("called started() after the child had ended")
+        self._acknowledged = True
+        self.previous = None
+        self.keeper.acknowledge(self.child, value)
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether `started()` was called."""
+        return self._acknowledged
+
+    @property
+    def stopping(self) -> trio.Event:
+        """Set when the child is asked to stop. Touching it opts in to the soft stop: no cancellation until the grace is over."""
+        event = self._stopping
+        if event is None:
+            event = self._stopping = trio.Event()
+            if self.soft is None:
+                self.soft = event.set
+        return event
+
+    @contextmanager
+    def cleanup(self) -> Generator[trio.CancelScope, None, None]:
+        """Shields the block from cancellation, until the supervisor cuts it because the grace is over."""
+        scope = trio.CancelScope(shield=not self.cut_called)
+        if self.shields is None:
+            self.shields = []
+        self.shields.append(scope)
+        try:
+            with scope:
+                yield scope
+        finally:
+            self.shields.remove(scope)
+
+    def ask(self) -> None:
+        """The first step of a stop: softly, if the child has opted in; else by cancelling it. For the supervisor."""
+        if self.soft is None:
+            self.scope.cancel(reason="stopped by its supervisor")
+            return
+        if self._stopping is not None:
+            self._stopping.set()
+        self.soft()
+
+    def cut(self) -> None:
+        """The second step: cancel, and drop the shields. For the supervisor."""
+        self.cut_called = True
+        if self.hard is not None:
+            self.hard()
+            return
+        self.scope.cancel(reason="cut by its supervisor")
+        for scope in self.shields or ():
+            scope.shield = False
+
+    def close(self) -> None:
+        """The incarnation is over; lets go of everything. For the supervisor."""
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.keeper = self.child = self.previous = self.soft = self.hard = self.alarm = None

@@ -1,0 +1,387 @@
+"""Starts children in order, restarts the fallen, stops them in reverse."""
+
+import random
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from math import inf
+from typing import Any
+
+import trio
+from trio.lowlevel import Abort, current_task, wait_task_rescheduled
+
+from .child import Child, Job
+from .engine import Engine
+from .errors import AlreadyPresent, AlreadyStarted, ChildRestarting, ChildRunning, NoSuchChild, NotRunning, PlannedStop
+from .events import Hook, Path, log_event
+from .hosting import hosted
+from .report import Counts, Report, snapshot
+from .restart import group
+from .spec import (
+    ID,
+    AutoShutdown,
+    Backoff,
+    ChildSpec,
+    Exit,
+    ExitKind,
+    Kind,
+    Limit,
+    Restart,
+    State,
+    Strategy,
+    check_fits,
+    checked,
+)
+from .status import Status
+
+
+class Supervisor(Engine):
+    """Children start one by one in order and stop in reverse; siblings never see each other's errors.
+
+    Made by `open_supervisor`, or as a child described by `supervisor_spec`.
+    """
+
+    kind = Kind.SUPERVISOR
+
+    def __init__(
+        self,
+        specs: tuple[ChildSpec, ...],
+        *,
+        path: Path,
+        on_event: Hook,
+        rng: random.Random,
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+        limit: Limit = Limit(),  # noqa: B008 - a frozen value
+        auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
+    ) -> None:
+        super().__init__(path, strategy=strategy, limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, rng=rng)
+        self.since = trio.current_time()
+        self.over = trio.Event()
+        for spec in specs:
+            self.kids[spec.id] = Child(spec, spec.id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {'/'.join(str(part) for part in self.path)!r}, {len(self.kids)} children>"
+
+    # -- requests
+
+    async def start_child(self, spec: ChildSpec) -> Child:
+        """Appends and starts a child. If the caller is cancelled, the child is undone before Cancelled goes on.
+
+        Raises ChildStartError (the spec is not kept), AlreadyStarted, AlreadyPresent or NotRunning. A child that raises Ignore is
+        returned down, and its spec is kept unless it is temporary.
+        """
+        check_fits(spec, self.auto_shutdown)
+        while (known := self.kids.get(spec.id)) is not None:
+            if known.state is State.UP:
+                raise AlreadyStarted(known)
+            if known.state not in (State.STARTING, State.STOPPING):
+                raise AlreadyPresent(f"child {spec.id!r} is there already, {known.state.name.lower()}")
+            await self._settled(known)
+        child = Child(spec, spec.id)
+        return await self._start(child)
+
+    async def stop_child(self, target: ID | Child) -> Exit:
+        """Stops a child: softly, then cut when its grace is over. Always gets in, whatever the supervisor is doing.
+
+        The spec is kept unless the child is temporary. What waits to be restarted is down at once. If the caller is cancelled, the
+        stop goes on. Raises NoSuchChild.
+        """
+        child = self.child(target)
+        self.dismiss(child)
+        if child.status is None and child.last_exit is None:
+            await trio.lowlevel.checkpoint()
+            return Exit(ExitKind.SHUTDOWN, None, trio.current_time(), 0)
+        return await child.wait_exit()
+
+    async def restart_child(self, target: ID | Child) -> Child:
+        """Starts a child that is down, at its old place. Never counts against the limit; cancelled, it is undone.
+
+        Raises ChildStartError (it stays down, nobody retries), ChildRunning, ChildRestarting, NoSuchChild or NotRunning.
+        """
+        child = await self._down(target)
+        child.held = False
+        return await self._start(child)
+
+    async def delete_child(self, target: ID | Child) -> None:
+        """Forgets a child that is down. Raises ChildRunning, ChildRestarting or NoSuchChild."""
+        child = await self._down(target)
+        await trio.lowlevel.checkpoint()
+        if self.kids.get(child.key) is child and child.state is State.DOWN:
+            del self.kids[child.key]
+
+    def child(self, target: ID | Child) -> Child:
+        """The handle of a child by its id. Raises NoSuchChild."""
+        key = target.key if isinstance(target, Child) else target
+        child = self.kids.get(key)
+        if child is None or (isinstance(target, Child) and child is not target):
+            raise NoSuchChild(f"no child {getattr(target, 'id', target)!r}")
+        return child
+
+    def children(self) -> tuple[Child, ...]:
+        """A snapshot in start order."""
+        return tuple(self.kids.values())
+
+    def counts(self) -> Counts:
+        """How many children there are, and of what sort."""
+        return Counts.of(self.kids.values())
+
+    def report(self) -> Report:
+        """A snapshot of the tree from here down."""
+        return snapshot(self.path[-1] if self.path else "", self)
+
+    async def wait(self) -> None:
+        """Until the supervisor has stopped; raises RestartLimit or whatever else ended it."""
+        await self.over.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    # -- helpers of requests
+
+    async def _start(self, child: Child) -> Child:
+        """Queues the first start, or a restart by hand, and parks the caller until the child has acknowledged."""
+        if self.stop_called:
+            raise NotRunning("the supervisor is stopping")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self.stop_called:
+            raise NotRunning("the supervisor is stopping")
+        self.kids[child.key] = child
+        child.move(State.STARTING)
+        child.starter = current_task()
+        self.submit(Job(child))
+        cancelled: list[Any] = []
+
+        def undo(raise_cancel: object) -> Abort:
+            child.doomed = child.doomed or child.add
+            cancelled.append(raise_cancel)
+            if child.status is None:
+                child.starter = None
+                self.dismiss(child)
+                return Abort.SUCCEEDED
+            self.request_stop(child)
+            return Abort.FAILED
+
+        await wait_task_rescheduled(undo)
+        if cancelled:
+            cancelled.pop()()
+        error, child.start_error = child.start_error, None
+        if error is not None:
+            raise error
+        return child
+
+    async def _down(self, target: ID | Child) -> Child:
+        """The child, when it is down; waits for a stop that is under way."""
+        while True:
+            child = self.child(target)
+            if child.state is State.DOWN:
+                return child
+            if child.state is State.RESTARTING:
+                raise ChildRestarting(f"child {child.id!r} is being restarted")
+            if child.state is not State.STOPPING:
+                raise ChildRunning(f"child {child.id!r} runs")
+            await self._settled(child)
+
+    async def _settled(self, child: Child) -> None:
+        """Until a child that starts or stops does something else."""
+        if child.state is State.STOPPING:
+            await child.wait_exit()
+        else:
+            try:
+                await child.wait_up()
+            except NotRunning:
+                await trio.lowlevel.checkpoint()
+
+    # -- the driver
+
+    async def drive(self, status: "Status | None", ready: trio.Event | None = None) -> None:
+        """The life of the supervisor: first starts, recoveries, final stop. Ends when no child is left; never raises by itself."""
+        async with trio.open_nursery() as nursery:
+            self.nursery = nursery
+            await self._boot()
+            if not self.stop_called:
+                self.booting = self.sequence = False
+                if status is not None:
+                    status.started(self)
+                if ready is not None:
+                    ready.set()
+                self.next_job()
+            while not self.stop_called:
+                if self.group_job is not None:
+                    job, self.group_job = self.group_job, None
+                    await self._recover(job)
+                    self.sequence = False
+                    self.next_job()
+                else:
+                    await self._pause()
+            await self._stop_all()
+        self.nursery = None
+        self.over.set()
+
+    async def _pause(self) -> None:
+        """Until something happens or is due; the only place where the driver waits, so an idle supervisor takes no step."""
+        until = min(self.alarms.next_due(), self.deadlines.next_due())
+        self.deadlines.armed = until
+        await self.bell.wait(until)
+        now = trio.current_time()
+        self.alarms.fire(now)
+        self.deadlines.reap(now)
+
+    async def _boot(self) -> None:
+        for child in self.children():
+            if self.stop_called:
+                return
+            self.launch(child, revived=False)
+            while child.state is State.STARTING and not self.stop_called:
+                await self._pause()
+
+    async def _recover(self, job: Job) -> None:
+        """A group restart: stop the others in reverse, wait if there is a delay, start all in order."""
+        leader = job.child
+        if leader.job is not job:
+            return
+        members = [m for m in group(self.strategy, self.children(), leader) if m.state is not State.STARTING]
+        for member in members:
+            if member is not leader:
+                self._enlist(member, leader, again=job.again or job.resumed)
+        for member in reversed(members):
+            if member is leader or member.leader is not leader:
+                continue
+            if member.status is not None:
+                self.request_stop(member)
+            while member.status is not None and not self.stop_called:
+                await self._pause()
+            if self.stop_called:
+                return
+        if leader.job is not job:
+            return
+        if job.delay:
+            self.postpone(job)
+            return
+        await self._start_group(members, leader)
+
+    def _enlist(self, member: Child, leader: Child, *, again: bool) -> None:
+        """Has a member follow the recovery of `leader`. Those stopped on request follow too, unless it was during this recovery."""
+        if again and member.held:
+            return
+        member.held = False
+        member.job = None
+        member.leader = leader
+        if member.state is State.DOWN:
+            member.move(State.RESTARTING)
+
+    async def _start_group(self, members: list[Child], leader: Child) -> None:
+        for place, member in enumerate(members):
+            if self.kids.get(member.key) is not member or member.state is not State.RESTARTING:
+                continue
+            self.launch(member, revived=True)
+            while member.state in (State.STARTING, State.STOPPING) and not self.stop_called:
+                await self._pause()
+            if self.stop_called:
+                return
+            if member.job is not None and member.job.again:
+                for follower in members[place + 1 :]:
+                    if follower.leader is leader or follower is leader:
+                        follower.leader = member
+                return
+
+    async def _stop_all(self) -> None:
+        """The final stop, right to left, one at a time."""
+        for child in reversed(self.children()):
+            if child.status is not None:
+                self.request_stop(child)
+            while child.status is not None:
+                await self._pause()
+            if child.state is not State.DOWN:
+                child.job = child.leader = None
+                child.move(State.DOWN)
+
+
+def open_supervisor(
+    specs: Iterable[ChildSpec] = (),
+    *,
+    name: str = "",
+    strategy: Strategy = Strategy.ONE_FOR_ONE,
+    limit: Limit = Limit(),  # noqa: B008 - a frozen value
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
+    on_event: Hook | None = None,
+    rng: random.Random | None = None,
+) -> AbstractAsyncContextManager[Supervisor]:
+    """Starts the specs in order, runs the block, stops them in reverse.
+
+    Cancelling the block from outside becomes an orderly stop bounded by the graces; then Cancelled goes on. If the supervisor ends by
+    itself, the block is cancelled once the last child has stopped, and RestartLimit (or what else ended it) is raised from here.
+    Raises ChildStartError if a first start fails: by then, what had started is stopped again. `rng` draws the jitter of back-offs.
+    """
+    checked_specs = checked(tuple(specs), auto_shutdown)
+    return hosted(
+        lambda: Supervisor(
+            checked_specs,
+            path=(name,) if name else (),
+            on_event=on_event or log_event,
+            rng=rng or random.Random(),  # noqa: S311
+            strategy=strategy,
+            limit=limit,
+            auto_shutdown=auto_shutdown,
+        )
+    )
+
+
+def supervisor_spec(
+    id: ID,  # noqa: A002 - the word of the specs
+    specs: Iterable[ChildSpec],
+    *,
+    strategy: Strategy = Strategy.ONE_FOR_ONE,
+    limit: Limit = Limit(),  # noqa: B008 - a frozen value
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
+    on_event: Hook | None = None,
+    restart: Restart = Restart.PERMANENT,
+    grace: float = inf,
+    significant: bool = False,
+    backoff: Backoff | None = None,
+) -> ChildSpec:
+    """A subtree as a child; its started value is the inner Supervisor. After a restart it has these specs and no others.
+
+    Events go to the hook of the supervisor above, unless `on_event` is given. It ends with RestartLimit when its limit is passed, which
+    its parent counts as one failure; with a planned stop when it ended itself.
+    """
+    inner = checked(tuple(specs), auto_shutdown)
+
+    async def run(*, status: Status) -> None:
+        assert status.keeper is not None
+        assert status.child is not None
+        keeper = status.keeper
+        path = (*keeper.path, status.child.id)
+        supervisor = Supervisor(
+            inner,
+            path=path,
+            on_event=on_event or keeper.on_event,
+            rng=keeper.rng,
+            strategy=strategy,
+            limit=limit,
+            auto_shutdown=auto_shutdown,
+        )
+        await nested(supervisor, status)
+
+    return ChildSpec(
+        id=id, run=run, restart=restart, grace=grace, significant=significant, backoff=backoff, kind=Kind.SUPERVISOR
+    )
+
+
+async def nested(supervisor: Supervisor, status: Status) -> None:
+    """Runs a supervisor as a child: stop requests and cuts from above are passed down, its own failure up."""
+    asked = False
+
+    def stop() -> None:
+        nonlocal asked
+        asked = True
+        supervisor.stop()
+
+    status.soft, status.hard = stop, supervisor.cut
+    await supervisor.drive(status)
+    failure = supervisor.failure
+    try:
+        if failure is not None:
+            raise failure
+        if not asked and not status.cut_called:
+            raise PlannedStop("the supervisor ended by itself")
+    finally:
+        del failure

@@ -1,0 +1,177 @@
+"""How a supervisor waits without polling: a bell to wake it, and the next moment at which it has something to do."""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Any, Protocol
+
+import trio
+from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+
+SPARE_ENTRIES = 64
+
+
+class Bell:
+    """Wakes one task. Rings are remembered, not counted."""
+
+    __slots__ = ("_rung", "_sleeper")
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._sleeper: Task | None = None
+
+    def ring(self) -> None:
+        """Wakes the waiting task, or lets its next wait return at once."""
+        if self._sleeper is None:
+            self._rung = True
+        else:
+            reschedule(self._sleeper)
+            self._sleeper = None
+
+    async def wait(self, until: float) -> None:
+        """Until the bell rings or Trio time is `until`. No checkpoint if it has rung already."""
+        if self._rung:
+            self._rung = False
+        elif until == inf:
+            await self._park()
+        else:
+            with trio.CancelScope(deadline=until):
+                await self._park()
+
+    async def _park(self) -> None:
+        self._sleeper = current_task()
+        await wait_task_rescheduled(self._give_up)
+
+    def _give_up(self, _raise_cancel: object) -> Abort:
+        self._sleeper = None
+        return Abort.SUCCEEDED
+
+
+class Alarm:
+    """One entry of `Alarms`; `cancel` makes it void."""
+
+    __slots__ = ("_act", "_args", "_at", "_number")
+
+    def __init__(self, at: float, number: int, act: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self._at = at
+        self._number = number
+        self._act: Callable[..., None] | None = act
+        self._args = args
+
+    def cancel(self) -> None:
+        """Nothing will happen, and nothing is kept alive."""
+        self._act = None
+        self._args = ()
+
+    def __lt__(self, other: "Alarm") -> bool:
+        return (self._at, self._number) < (other._at, other._number)
+
+
+class Alarms:
+    """Things to do at a given moment, earliest first."""
+
+    __slots__ = ("_heap", "_number")
+
+    def __init__(self) -> None:
+        self._heap: list[Alarm] = []
+        self._number = 0
+
+    def set(self, at: float, act: Callable[..., None], *args: object) -> Alarm:
+        """Has `act(*args)` called by `fire` from Trio time `at` on."""
+        self._number += 1
+        alarm = Alarm(at, self._number, act, args)
+        heapq.heappush(self._heap, alarm)
+        return alarm
+
+    def next_due(self) -> float:
+        """The moment of the earliest alarm that is not void, or inf."""
+        heap = self._heap
+        while heap and heap[0]._act is None:
+            heapq.heappop(heap)
+        return heap[0]._at if heap else inf
+
+    def fire(self, now: float) -> None:
+        """Does all that is due."""
+        while self.next_due() <= now:
+            alarm = heapq.heappop(self._heap)
+            act, args = alarm._act, alarm._args
+            alarm.cancel()
+            if act is not None:
+                act(*args)
+
+
+class Timed(Protocol):
+    """Somebody who waits for something, but not for ever."""
+
+    due: float
+    line: "Line | None"
+
+    @property
+    def waits(self) -> bool: ...
+
+    def expire(self) -> None: ...
+
+
+class Line:
+    """Those who wait equally long, in the order in which their time is over."""
+
+    __slots__ = ("entries", "live")
+
+    def __init__(self) -> None:
+        self.entries: deque[Timed] = deque()
+        self.live = 0
+
+
+class Deadlines:
+    """Time-outs without a cancel scope each: one queue per time-out value, looked through by whoever rings the bell for.
+
+    Entries that are answered stay until they reach the head, or until they outnumber those that still wait.
+    """
+
+    __slots__ = ("_bell", "_lines", "armed")
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self._lines: dict[float, Line] = {}
+        self.armed = inf
+
+    def watch(self, waiter: Timed, timeout: float) -> None:
+        """Has `waiter.expire()` called after `timeout` seconds, if it still waits then."""
+        line = self._lines.get(timeout)
+        if line is None:
+            line = self._lines[timeout] = Line()
+        entries = line.entries
+        while entries and not entries[0].waits:
+            entries.popleft()
+        if len(entries) > SPARE_ENTRIES and len(entries) > 2 * line.live:
+            line.entries = entries = deque(entry for entry in entries if entry.waits)
+        waiter.due = due = trio.current_time() + timeout
+        waiter.line = line
+        line.live += 1
+        entries.append(waiter)
+        if due < self.armed:
+            self.armed = due
+            self._bell.ring()
+
+    def next_due(self) -> float:
+        """The moment at which the next waiter runs out of time, or inf."""
+        due = inf
+        for timeout, line in list(self._lines.items()):
+            entries = line.entries
+            while entries and not entries[0].waits:
+                entries.popleft()
+            if not entries:
+                del self._lines[timeout]
+            elif entries[0].due < due:
+                due = entries[0].due
+        return due
+
+    def reap(self, now: float) -> None:
+        """Expires everybody whose time is over."""
+        for line in self._lines.values():
+            entries = line.entries
+            while entries and (not entries[0].waits or entries[0].due <= now):
+                waiter = entries.popleft()
+                if waiter.waits:
+                    waiter.expire()
