@@ -1,6 +1,6 @@
 """colony.toml: what a colony runs, as values; and in which order its services start.
 
-The text goes through two hands: `manifest_reader` turns TOML in any of the accepted spellings into one checked normal form and tells every
+The text goes through two hands: `reading` turns TOML in any of the accepted spellings into one checked normal form and tells every
 mistake with its line; the values here are structured from that form, and have the same form in the store.
 """
 
@@ -15,7 +15,7 @@ import attrs
 from colony_core import wire
 from colony_core.errors import Invalid, NotFound
 
-from .manifest_reader import MAX_BYTES, decode_manifest, find_cycle, normal_form
+from .reading import MAX_BYTES, decode_manifest, find_cycle, normal_form
 
 MANIFEST_FILE = "colony.toml"
 

@@ -1,10 +1,13 @@
-"""One service of colony.toml, checked and brought into the normal form. Pure."""
+"""The services of colony.toml, checked one by one and together, in their normal form. Pure."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from . import manifest_checks as check
-from .manifest_checks import Mistake, Table
+from colony_core.errors import did_you_mean
+
+from . import checks as check
+from .mistakes import Mistake, Table, unknown_key
 
 READY_SECONDS = 30.0
 INSTEAD = {
@@ -26,7 +29,34 @@ INSTEAD = {
 }
 
 
-def normal_service(name: str, table: Table) -> dict[str, Any]:
+def normal_services(tables: Mapping[str, Table]) -> list[dict[str, Any]]:
+    """The normal forms of all services; what is wrong with one of them, or between them, is noted by their tables."""
+    forms = [_normal_service(name, table) for name, table in tables.items()]
+    ports: dict[int, str] = {}
+    for form in forms:
+        port = form["port"]
+        if port is not None and ports.setdefault(port, form["name"]) != form["name"]:
+            mistake = Mistake(f"port {port} is taken by {ports[port]}", "one port, one service", code="duplicate-port")
+            tables[form["name"]].wrong(mistake, "port")
+    _dependencies(forms, tables)
+    return forms
+
+
+def find_cycle(needs: Mapping[str, list[str]]) -> list[str]:
+    """A way from a name back to itself, its first name at both ends; empty where there is none."""
+    left = dict(needs)
+    while free := [name for name, others in left.items() if not any(other in left for other in others)]:
+        for name in free:
+            del left[name]
+    if not left:
+        return []
+    path = [next(iter(left))]
+    while (ahead := next(other for other in left[path[-1]] if other in left)) not in path:
+        path.append(ahead)
+    return [*path[path.index(ahead) :], ahead]
+
+
+def _normal_service(name: str, table: Table) -> dict[str, Any]:
     """The normal form of the service `name`; what is wrong is noted by `table`."""
     command, text = _command(table)
     port = table.take("port", check.a_port)
@@ -140,7 +170,7 @@ def _inner(value: dict[str, Any], checks: dict[str, Any]) -> dict[str, Any]:
     form = {}
     for key, item in value.items():
         if key not in checks:
-            mistake = check.unknown_key(key, checks, {})
+            mistake = unknown_key(key, checks, {})
             mistake.below = (key,)
             raise mistake
         try:
@@ -149,3 +179,23 @@ def _inner(value: dict[str, Any], checks: dict[str, Any]) -> dict[str, Any]:
             mistake.below = (key, *mistake.below)
             raise
     return form
+
+
+def _dependencies(forms: list[dict[str, Any]], tables: Mapping[str, Table]) -> None:
+    needs = {form["name"]: [dependency["name"] for dependency in form["depends_on"]] for form in forms}
+    for name, names in needs.items():
+        for number, other in enumerate(names):
+            if other == name:
+                mistake = Mistake(f"{name} depends on itself", "remove it", code="cyclic-dependency")
+                tables[name].wrong(mistake, "depends_on", number)
+            elif other not in needs:
+                nearest = did_you_mean(other, list(needs))
+                hint = f"did you mean {nearest}?" if nearest else f"services: {', '.join(needs)}"
+                mistake = Mistake(f"there is no service {other!r}", hint, code="unknown-dependency")
+                mistake.nearest = nearest
+                tables[name].wrong(mistake, "depends_on", number)
+    cycle = find_cycle({name: [other for other in names if other != name] for name, names in needs.items()})
+    if cycle:
+        what = f"the services wait for each other: {' → '.join(cycle)}"
+        mistake = Mistake(what, "remove one of these dependencies", code="cyclic-dependency")
+        tables[cycle[0]].wrong(mistake, "depends_on")

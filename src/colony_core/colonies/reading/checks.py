@@ -1,149 +1,29 @@
-"""Checks of single values of a manifest, and the list of mistakes that they fill. Pure.
+"""Checks of single values of a manifest. Pure.
 
-A check takes what TOML gave and returns it in its normal form, or raises Mistake. A Table hands its keys to checks one by one, notes the
-mistakes with their lines, and at its end refuses the keys that nobody asked for.
+A check takes what TOML gave and returns it in its normal form, or raises Mistake.
 """
 
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-import attrs
-
 from colony_core.config import parse_duration, parse_port, parse_size
-from colony_core.errors import ColonyError, Invalid, did_you_mean
+from colony_core.errors import ColonyError, did_you_mean
 
-from .manifest_lines import Path
+from .mistakes import DOCS, Mistake, shortened
 
-DOCS = "see docs/manifest.md"
 MOST_TEXT_BYTES = 100_000
 """The kernel takes no argument or variable of more than 128 KiB (MAX_ARG_STRLEN, see execve(2))."""
 LONGEST_SECONDS = 86_400.0
-MOST_MISTAKES = 100
+OWN_VARIABLES = frozenset({"COLONY_NAME", "COLONY_SERVICE", "COLONY_URL"})
+"""Set for every service, besides those that begin with COLONY_SERVICE_."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL_PATH = re.compile(r"/[!-\"$-~]*")
-
-
-class Mistake(Exception):
-    """One thing that is wrong; `below` leads from the checked key to the place."""
-
-    def __init__(self, message: str, hint: str = DOCS, *, code: str = "invalid-manifest", below: Path = ()) -> None:
-        super().__init__(message)
-        self.message, self.hint, self.code, self.below = message, hint, code, below
-        self.nearest = ""
-
-
-@attrs.define
-class Mistakes:
-    """Every mistake of one text, and in the end the error that tells them."""
-
-    where: str
-    lines: Callable[[], Mapping[Path, int]]
-    _found: list[dict[str, Any]] = attrs.field(factory=list)
-
-    def add(self, mistake: Mistake, path: Path, *, at: Path | None = None) -> None:
-        """Notes `mistake` at `path`; `at` is the path as the text spells it, where that differs."""
-        if len(self._found) >= MOST_MISTAKES:
-            return
-        entry = {
-            "code": mistake.code,
-            "message": mistake.message,
-            "hint": mistake.hint,
-            "path": dotted((*path, *mistake.below)),
-            "line": self.line((*(path if at is None else at), *mistake.below)),
-        }
-        if mistake.nearest:
-            entry["nearest"] = mistake.nearest
-        self._found.append(entry)
-
-    def line(self, at: Path) -> int | None:
-        """The line of `at`, or of the nearest thing around it that the text has."""
-        lines = self.lines()
-        return next((lines[at[:length]] for length in range(len(at), 0, -1) if at[:length] in lines), None)
-
-    def tell(self) -> None:
-        """Raises Invalid if there were any; the first one by line is its message."""
-        if not self._found:
-            return
-        found = sorted(self._found, key=lambda entry: entry["line"] or 0)
-        first = found[0]
-        place = self.where if first["line"] is None else f"{self.where}:{first['line']}"
-        more = f" (and {len(found) - 1} more mistake{'s' * (len(found) > 2)})" if len(found) > 1 else ""
-        path = f"{first['path']}: " if first["path"] else ""
-        raise Invalid(
-            first["code"],
-            f"{place}: {path}{first['message']}{more}",
-            first["hint"],
-            details={
-                "file": self.where,
-                **{k: first[k] for k in ("path", "line", "nearest") if k in first},
-                "errors": found,
-            },
-        )
-
-
-class Table:
-    """One table of the text, whose keys are taken one by one."""
-
-    def __init__(self, raw: Mapping[str, Any], path: Path, mistakes: Mistakes, *, at: Path | None = None) -> None:
-        self.path = path
-        self._left = dict(raw)
-        self._at = path if at is None else at
-        self._mistakes = mistakes
-        self._known: list[str] = []
-
-    def has(self, key: str) -> bool:
-        """Whether the text gave `key`."""
-        return key in self._left
-
-    def take(self, key: str, check: Callable[[Any], Any], default: Any = None) -> Any:
-        """The checked value of `key`, or `default` where there is none or it is wrong."""
-        self._known.append(key)
-        if key not in self._left:
-            return default
-        value = self._left.pop(key)
-        try:
-            return check(value)
-        except Mistake as mistake:
-            self.wrong(mistake, key)
-        return default
-
-    def wrong(self, mistake: Mistake, *below: str | int) -> None:
-        """Notes a mistake at this table or a key of it."""
-        self._mistakes.add(mistake, (*self.path, *below), at=(*self._at, *below))
-
-    def finish(self, instead: Mapping[str, str] | None = None) -> None:
-        """Refuses what is left; `instead` says what to write for words that people know from elsewhere."""
-        for key in self._left:
-            self.wrong(unknown_key(key, self._known, instead or {}), key)
-
-
-def unknown_key(key: str, known: Iterable[str], instead: Mapping[str, str]) -> Mistake:
-    """The mistake of a key that does not exist."""
-    known = sorted(known)
-    nearest = did_you_mean(key, known)
-    guess = f"did you mean {nearest}?" if nearest else f"known here: {', '.join(known)}"
-    hint = instead.get(key, guess)
-    mistake = Mistake(f"unknown key {_short(key)}", hint, code="unknown-key")
-    mistake.nearest = nearest
-    return mistake
-
-
-def dotted(path: Path) -> str:
-    """A path for people: `services.web.port`, `setup.commands[1]`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            shown = part if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", part) else _short(part)
-            text += f".{shown}" if text else shown
-    return text
 
 
 def expected(what: str, value: Any, hint: str = DOCS) -> NoReturn:
@@ -156,9 +36,9 @@ def described(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return f"the number {value:.12g}" if isinstance(value, float) else f"the number {_short(value)}"
+        return f"the number {value:.12g}" if isinstance(value, float) else f"the number {shortened(value)}"
     if isinstance(value, str):
-        return f"the text {_short(value)}" if value else "an empty text"
+        return f"the text {shortened(value)}" if value else "an empty text"
     if isinstance(value, list):
         return "a list"
     return "a table" if isinstance(value, dict) else "a date or time"
@@ -257,10 +137,10 @@ def a_path_inside(value: Any) -> str:
     if not path:
         raise Mistake("the path is empty", 'the colony\'s own folder is "."')
     if path.startswith(("/", "~")):
-        raise Mistake(f"{_short(path)} is not inside the colony's folder", "write it relative to that folder")
+        raise Mistake(f"{shortened(path)} is not inside the colony's folder", "write it relative to that folder")
     normal = posixpath.normpath(path)
     if normal == ".." or normal.startswith("../"):
-        raise Mistake(f"{_short(path)} leads out of the colony's folder", "write a path inside it")
+        raise Mistake(f"{shortened(path)} leads out of the colony's folder", "write a path inside it")
     return normal
 
 
@@ -329,11 +209,13 @@ def variables(value: Any) -> dict[str, str]:
 
 
 def variable_name(name: str) -> str:
-    """The name of an environment variable that is not Colony's own."""
+    """The name of an environment variable that Colony does not set itself."""
     if not _VARIABLE.fullmatch(name) or len(name) > 256:
-        raise Mistake(f"{_short(name)} is no name of a variable", "letters, digits and '_', not beginning with a digit")
-    if name.startswith("COLONY_"):
-        raise Mistake(f"{name} is set by Colony itself", "names that begin with COLONY_ are kept for it")
+        raise Mistake(
+            f"{shortened(name)} is no name of a variable", "letters, digits and '_', not beginning with a digit"
+        )
+    if name in OWN_VARIABLES or name.startswith("COLONY_SERVICE_"):
+        raise Mistake(f"{name} is set by Colony itself", "take another name")
     return name
 
 
@@ -359,11 +241,3 @@ def _kind(value: Any) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _short(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # more digits than Python prints
-        return "with very many digits"
-    return text if len(text) <= 60 else f"{text[:56]}…{text[-1]}"

@@ -4,22 +4,23 @@ Only tools of this table can be required: each is asked for its version by runni
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
 _CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<|\^|~)?\s*v?(\d+(?:\.\d+){0,3})(\.[x*])?\s*")
-_VERSION = re.compile(r"(?<![\w.])v?(\d+(?:\.\d+){1,3})|(?<![\w.])v?(\d+)(?![\w.])")
+_VERSION = re.compile(r"(?<![\d.])(\d+(?:\.\d+){1,3})|(?<![\w.])v?(\d+)(?![\w.])")
 _LONGEST = 100
 
 
 @attrs.frozen
 class Tool:
-    """A tool that can be required: the programs that may be it, and how it is asked for its version."""
+    """A tool that can be required: the programs that may be it, how it is asked for its version, and where it answers."""
 
     programs: tuple[str, ...]
     ask: tuple[str, ...] = ("--version",)
     manager: bool = False
+    on_stderr: bool = False
 
 
 TOOLS: dict[str, Tool] = {
@@ -36,7 +37,7 @@ TOOLS: dict[str, Tool] = {
     "git": Tool(("git",)),
     "gleam": Tool(("gleam",)),
     "go": Tool(("go",), ("version",)),
-    "java": Tool(("java",), ("-version",)),
+    "java": Tool(("java",), ("-version",), on_stderr=True),
     "jj": Tool(("jj",)),
     "make": Tool(("make",)),
     "node": Tool(("node", "nodejs")),
@@ -94,7 +95,7 @@ def find_version(output: str) -> tuple[int, ...] | None:
     return _numbers(found[1] or found[2]) if found else None
 
 
-def wanted_tools(requirements: dict[str, str]) -> Iterator[tuple[str, str]]:
+def wanted_tools(requirements: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Tool and wanted version for every requirement."""
     for name, wanted in requirements.items():
         yield parse_manager(wanted) if name == PACKAGE_MANAGER else (name, wanted)

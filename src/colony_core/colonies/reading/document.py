@@ -15,11 +15,11 @@ import attrs
 from colony_core.errors import Invalid, did_you_mean
 from colony_core.naming import check_colony_name, check_service_name
 
-from . import manifest_checks as check
-from .manifest_checks import Mistake, Mistakes, Table
-from .manifest_lines import Path, locate
-from .manifest_services import normal_service
-from .requirements import PACKAGE_MANAGER, TOOLS, parse_manager, parse_versions
+from . import checks as check
+from .environment import normal_environment
+from .lines import Path, locate
+from .mistakes import DOCS, Mistake, Mistakes, Table
+from .services import normal_services
 
 MAX_BYTES = 2**20
 MOST_SERVICES = 100
@@ -93,7 +93,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         place = f", column {column}" if column else ""
         raise _broken("malformed-toml", where, number, f"not TOML{place}: {message}", "see https://toml.io") from None
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists to no end
-        raise _broken("malformed-toml", where, None, f"not TOML that can be read: {error}", check.DOCS) from None
+        raise _broken("malformed-toml", where, None, f"not TOML that can be read: {error}", DOCS) from None
 
 
 def _document(raw: dict[str, Any], mistakes: Mistakes) -> _Document:
@@ -217,7 +217,8 @@ def _form(document: _Document, mistakes: Mistakes) -> dict[str, Any]:
         "description": colony.take("description", partial(check.a_line, most=500), ""),
     }
     colony.take("template", lambda name: name)
-    form |= _environment(colony.take("environment", check.a_table, {}), mistakes)
+    raw = colony.take("environment", check.a_table, {})
+    form |= normal_environment(Table(raw, ("colony", "environment"), mistakes), tuple(raw))
     colony.finish(
         {
             "ports": "named ports gave way to services: write [services.web] with command and port = 4001 instead",
@@ -225,7 +226,7 @@ def _form(document: _Document, mistakes: Mistakes) -> dict[str, Any]:
             "services": "write [services.web], without colony in front",
         }
     )
-    form["services"] = _service_forms(document, mistakes)
+    form["services"] = normal_services(_service_tables(document, mistakes))
     form["setup"] = _setup(Table(document.setup, ("setup",), mistakes))
     terminal = Table(document.terminal, ("terminal",), mistakes)
     form["terminal"] = terminal.take("command", lambda value: check.a_command(value)[1])
@@ -234,98 +235,14 @@ def _form(document: _Document, mistakes: Mistakes) -> dict[str, Any]:
     return form
 
 
-def _environment(raw: dict[str, Any], mistakes: Mistakes) -> dict[str, dict[str, str]]:
-    """UPPER_CASE keys are variables of all services, lower-case ones what the machine must have."""
-    variables: dict[str, str] = {}
-    requirements: dict[str, str] = {}
-    table = Table(raw, ("colony", "environment"), mistakes)
-    for key in raw:
-        if re.fullmatch(r"[A-Z_][A-Z0-9_]*", key):
-            variables[key] = table.take(key, partial(_variable, key), "")
-        elif key in TOOLS or key == PACKAGE_MANAGER:
-            requirements[key] = table.take(key, partial(_requirement, key), "")
-        else:
-            table.take(key, partial(_no_requirement, key))
-    return {"environment": variables, "requirements": requirements}
-
-
-def _variable(key: str, value: Any) -> str:
-    if key == "PORT":
-        raise Mistake("PORT is set from the port of each service", "write `port` in the service")
-    check.variable_name(key)
-    return check.a_text(value)
-
-
-def _requirement(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        check.expected("a version as text", value, f'write it in quotes: {key} = ">=3.10" (3.10 without them is 3.1)')
-    try:
-        if key == PACKAGE_MANAGER:
-            parse_manager(check.a_line(value))
-        else:
-            parse_versions(check.a_line(value))
-    except ValueError as error:
-        raise Mistake(str(error)) from None
-    return value
-
-
-def _no_requirement(key: str, _: Any) -> str:
-    instead = f"variables of all services are UPPER_CASE; write {key} in the env of a service, or a requirement here"
-    hint = {} if did_you_mean(key, [*TOOLS, PACKAGE_MANAGER]) else {key: instead}
-    raise check.unknown_key(key, [*TOOLS, PACKAGE_MANAGER], hint)
-
-
-def _service_forms(document: _Document, mistakes: Mistakes) -> list[dict[str, Any]]:
+def _service_tables(document: _Document, mistakes: Mistakes) -> dict[str, Table]:
     if len(document.services) > MOST_SERVICES:
         mistakes.add(Mistake(f"more than {MOST_SERVICES} services", "make several colonies of them"), ("services",))
-        return []
-    tables = {
+        return {}
+    return {
         name: Table(found.table, ("services", name), mistakes, at=found.at or ("services", name))
         for name, found in document.services.items()
     }
-    forms = [normal_service(name, table) for name, table in tables.items()]
-    ports: dict[int, str] = {}
-    for form in forms:
-        port = form["port"]
-        if port is not None and ports.setdefault(port, form["name"]) != form["name"]:
-            mistake = Mistake(f"port {port} is taken by {ports[port]}", "one port, one service", code="duplicate-port")
-            tables[form["name"]].wrong(mistake, "port")
-    _dependencies(forms, tables)
-    return forms
-
-
-def _dependencies(forms: list[dict[str, Any]], tables: Mapping[str, Table]) -> None:
-    needs = {form["name"]: [dependency["name"] for dependency in form["depends_on"]] for form in forms}
-    for name, names in needs.items():
-        for number, other in enumerate(names):
-            if other == name:
-                mistake = Mistake(f"{name} depends on itself", "remove it", code="cyclic-dependency")
-                tables[name].wrong(mistake, "depends_on", number)
-            elif other not in needs:
-                nearest = did_you_mean(other, list(needs))
-                hint = f"did you mean {nearest}?" if nearest else f"services: {', '.join(needs)}"
-                mistake = Mistake(f"there is no service {other!r}", hint, code="unknown-dependency")
-                mistake.nearest = nearest
-                tables[name].wrong(mistake, "depends_on", number)
-    cycle = find_cycle({name: [other for other in names if other != name] for name, names in needs.items()})
-    if cycle:
-        what = f"the services wait for each other: {' → '.join(cycle)}"
-        mistake = Mistake(what, "remove one of these dependencies", code="cyclic-dependency")
-        tables[cycle[0]].wrong(mistake, "depends_on")
-
-
-def find_cycle(needs: Mapping[str, list[str]]) -> list[str]:
-    """A way from a name back to itself, its first name at both ends; empty where there is none."""
-    left = dict(needs)
-    while free := [name for name, others in left.items() if not any(other in left for other in others)]:
-        for name in free:
-            del left[name]
-    if not left:
-        return []
-    path = [next(iter(left))]
-    while (ahead := next(other for other in left[path[-1]] if other in left)) not in path:
-        path.append(ahead)
-    return [*path[path.index(ahead) :], ahead]
 
 
 def _setup(table: Table) -> list[dict[str, Any]]:
