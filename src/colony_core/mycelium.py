@@ -30,7 +30,6 @@ from .colonies import (
     follow_log,
     log_page,
     resolve,
-    run_colony,
     run_command,
 )
 from .config import Config
@@ -219,6 +218,7 @@ class Mycelium:
             await self._colonies.stop_all()
             keeper = self._means.keeper.current
             if keeper is not None:
+                self._means.ending = True
                 await keeper.shutdown()
         self._means.leaving = True
 
@@ -285,7 +285,7 @@ async def _tree(
         ChildSpec(id="keeper", run=partial(_keep_keeper, means, keeper), grace=10.0, backoff=Backoff(first=0.05)),
         ChildSpec(id="numbers", run=partial(_reserve_numbers, means), grace=1.0),
         ChildSpec(id="janitor", run=partial(_prune, house), grace=1.0, backoff=Backoff(first=1.0)),
-        dynamic_supervisor_spec("colonies", run_colony, restart=Restart.TEMPORARY),
+        dynamic_supervisor_spec("colonies", None),
     ]
     async with open_supervisor(specs, name="mycelium", limit=HOUSE_LIMIT) as root:
         house._root = root
@@ -311,6 +311,9 @@ async def _keep_keeper(means: Means, kind: str, *, status: Status) -> None:
         async with means.keeper.filled_by(keeper):
             status.started(keeper)
             await keeper.lost.wait()
+        if means.ending:
+            await status.stopping.wait()
+            return
         means.bus.publish(
             HouseEvent(what="keeper_lost", message=f"the keeper (pid {keeper.pid}) died; services restart")
         )

@@ -5,7 +5,7 @@ to its owner; its owner builds the cell, runs the setup, starts the services in 
 a manifest says is in `manifest`, what an edited one changes in `changes`, which state may follow which in `state`.
 """
 
-from .colonies import Colonies, run_colony
+from .colonies import Colonies
 from .colony import Colony
 from .commands import Running, run_command
 from .environment import base_environment
@@ -32,7 +32,6 @@ __all__ = [
     "log_page",
     "read_manifest",
     "resolve",
-    "run_colony",
     "run_command",
     "start_order",
 ]

@@ -13,7 +13,7 @@ from colony_core import clock, naming
 from colony_core.errors import AlreadyExists, Invalid, LimitReached, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyApplied, ColonyCreated, ColonyRemoved
 from colony_core.processes import owner_of
-from colony_core.supervision import DynamicSupervisor, Status
+from colony_core.supervision import DynamicSupervisor
 from colony_core.views import ApplyView, NewColony
 
 from . import records
@@ -129,7 +129,7 @@ class Colonies:
                 nursery.start_soon(colony.halt)
 
     async def _plant(self, colony: Colony) -> None:
-        child = await self._supervisor.spawn(colony)
+        child = await self._supervisor.start_child(colony.tree_spec())
         colony.planted(child.value)
         self._by_id[colony.id] = self._by_name[colony.name] = colony
 
@@ -191,9 +191,3 @@ def _read(folder: Path, *, templates: Mapping[str, str], template: str | None) -
     if template is not None and not path.exists():
         return read_manifest("[colony]\n", where=str(path), templates=templates, template=template)
     return read_manifest_file(path, templates=templates, template=template)
-
-
-async def run_colony(colony: Colony, *, status: Status) -> None:
-    """The subtree of one colony, as a child of the house."""
-    spec = colony.tree_spec()
-    await spec.run(*spec.args, status=status)

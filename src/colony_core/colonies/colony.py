@@ -224,7 +224,7 @@ class Colony:
     def tree_spec(self) -> ChildSpec:
         """The colony as a child of the house: alone in its fate, and with a limit that is its own."""
         owner = ChildSpec(id="owner", run=self._own, grace=1.0)
-        return supervisor_spec(self.id, [owner], name=self.name, restart=Restart.TEMPORARY, limit=Limit(5, 60.0))
+        return supervisor_spec(self.name, [owner], restart=Restart.TEMPORARY, limit=Limit(5, 60.0))
 
     def planted(self, tree: Supervisor) -> None:
         """The subtree runs; children are started and stopped in it from now on."""

@@ -46,7 +46,7 @@ class KeeperPost:
 
 @attrs.define(kw_only=True)
 class Means:
-    """The shared means. `leaving` is set when the daemon ends but its colonies shall go on."""
+    """The shared means. `leaving`: the daemon ends and its colonies go on; `ending`: nothing goes on, the keeper least."""
 
     config: Config
     isolation: Isolation
@@ -56,9 +56,9 @@ class Means:
     boot_id: str
     base_environment: Mapping[str, str]
     nameservers: tuple[str, ...]
-    templates: Mapping[str, str]
     preview_port: int | None = None
     leaving: bool = False
+    ending: bool = False
 
     def url(self, host: str) -> str | None:
         """The preview address of `host`, or None where no proxy runs."""
