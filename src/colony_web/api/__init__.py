@@ -1,0 +1,16 @@
+"""The API, one file per noun: a table of routes, and handlers that read the request, call one verb and write the view."""
+
+from colony_web.routes import Route
+
+from . import colonies, events, logs, services, system, tokens
+
+ROUTES: tuple[Route, ...] = (
+    *system.ROUTES,
+    *colonies.ROUTES,
+    *services.ROUTES,
+    *logs.ROUTES,
+    *events.ROUTES,
+    *tokens.ROUTES,
+)
+
+__all__ = ["ROUTES"]

@@ -1,0 +1,136 @@
+"""Colonies: list, create, show, start, stop, restart, apply, remove."""
+
+from typing import Literal
+from urllib.parse import quote
+
+import attrs
+from quart import request
+
+from colony_core.errors import Invalid
+from colony_core.views import ApplyRequest, ApplyView, ColonyView, NewColony, StopRequest
+from colony_web.house import House
+from colony_web.routes import Call, Reply, Route
+
+State = Literal["spawning", "provisioning", "building", "running", "stopping", "stopped", "failed"]
+
+
+@attrs.frozen(kw_only=True)
+class ListQuery:
+    """Which colonies."""
+
+    state: State | None = None
+
+
+async def list_colonies(house: House, call: Call) -> tuple[ColonyView, ...]:
+    """All colonies, by name; with `state` only those in that state."""
+    query: ListQuery = call.query
+    return tuple(view for view in house.colonies() if query.state in (None, view.state))
+
+
+async def create_colony(house: House, call: Call) -> Reply:
+    """Makes a colony from a folder. Answers once it is recorded; events tell of its start."""
+    view = await house.spawn(call.body, owner=call.identity.name)
+    return Reply(value=view, headers={"Location": f"{request.root_path}/api/colonies/{quote(view.id)}"})
+
+
+async def show_colony(house: House, call: Call) -> ColonyView:
+    """One colony, by name or id."""
+    return house.colony(call.path["ref"])
+
+
+async def start_colony(house: House, call: Call) -> ColonyView:
+    """Wants the colony running. Answers at once; events tell of its progress."""
+    return await house.start(call.path["ref"])
+
+
+async def stop_colony(house: House, call: Call) -> ColonyView:
+    """Wants the colony stopped. `grace` replaces every service's time between SIGTERM and SIGKILL."""
+    return await house.stop(call.path["ref"], grace=checked_grace(call.body))
+
+
+async def restart_colony(house: House, call: Call) -> ColonyView:
+    """Stops the colony and starts it again."""
+    return await house.restart(call.path["ref"], grace=checked_grace(call.body))
+
+
+async def apply_colony(house: House, call: Call) -> ApplyView:
+    """Reads an edited manifest, tells the difference, and restarts only what changed; with `dry_run` it only tells."""
+    body: ApplyRequest = call.body
+    return await house.apply(call.path["ref"], dry_run=body.dry_run)
+
+
+async def remove_colony(house: House, call: Call) -> None:
+    """Stops the colony and removes its record, walls and log. Answers when it is gone."""
+    await house.remove(call.path["ref"])
+
+
+def checked_grace(body: StopRequest) -> float | None:
+    """The wanted grace in seconds; raises Invalid where it is no length of time."""
+    if body.grace is not None and not 0 <= body.grace <= 86_400:
+        raise Invalid("invalid-grace", f"a grace of {body.grace} s is no length of time", "0 to 86400 seconds")
+    return body.grace
+
+
+def _change(verb: str, handler: object, body: type | None = None) -> Route:
+    return Route(
+        method="POST",
+        rule=f"/api/colonies/<ref>/{verb}",
+        handler=handler,  # type: ignore[arg-type]
+        body=body,
+        returns=ColonyView,
+        status=202,
+        tag="colonies",
+        problems=(404, 409),
+    )
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        rule="/api/colonies",
+        handler=list_colonies,
+        query=ListQuery,
+        returns=tuple[ColonyView, ...],
+        tag="colonies",
+    ),
+    Route(
+        method="POST",
+        rule="/api/colonies",
+        handler=create_colony,
+        body=NewColony,
+        body_required=True,
+        returns=ColonyView,
+        status=201,
+        tag="colonies",
+        problems=(409, 422),
+    ),
+    Route(
+        method="GET",
+        rule="/api/colonies/<ref>",
+        handler=show_colony,
+        returns=ColonyView,
+        tag="colonies",
+        problems=(404,),
+    ),
+    Route(
+        method="DELETE",
+        rule="/api/colonies/<ref>",
+        handler=remove_colony,
+        returns=None,
+        status=204,
+        tag="colonies",
+        problems=(404,),
+    ),
+    _change("start", start_colony),
+    _change("stop", stop_colony, StopRequest),
+    _change("restart", restart_colony, StopRequest),
+    Route(
+        method="POST",
+        rule="/api/colonies/<ref>/apply",
+        handler=apply_colony,
+        body=ApplyRequest,
+        returns=ApplyView,
+        tag="colonies",
+        problems=(404, 409, 422),
+    ),
+)

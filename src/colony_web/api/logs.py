@@ -1,0 +1,48 @@
+"""A colony's log, a page at a time; `logs/stream` tells it as it is written."""
+
+import attrs
+
+from colony_core.views import LogPageView
+from colony_web.house import House
+from colony_web.queries import Count, Cursor, Moment, moment, wanted_services
+from colony_web.routes import Call, Route
+
+
+@attrs.frozen(kw_only=True)
+class LogQuery:
+    """Which lines."""
+
+    after: Cursor = 0
+    limit: Count = 1000
+    tail: Count | None = None
+    service: tuple[str, ...] = ()
+    since: Moment | None = None
+    until: Moment | None = None
+
+
+async def read_log(house: House, call: Call) -> LogPageView:
+    """Lines of a colony's log behind `after`, or the last `tail`; of some services, of some time."""
+    query: LogQuery = call.query
+    ref = call.path["ref"]
+    return await house.log_page(
+        ref,
+        after=query.after,
+        limit=query.limit,
+        tail=query.tail,
+        services=wanted_services(house, ref, query.service),
+        since=moment("since", query.since),
+        until=moment("until", query.until),
+    )
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        rule="/api/colonies/<ref>/logs",
+        handler=read_log,
+        query=LogQuery,
+        returns=LogPageView,
+        tag="logs",
+        problems=(404,),
+    ),
+)

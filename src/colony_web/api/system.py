@@ -1,0 +1,56 @@
+"""The daemon itself."""
+
+from typing import Any
+
+import attrs
+
+from colony_core.views import ShutdownRequest, SystemView
+from colony_web.house import House
+from colony_web.routes import Call, Route
+
+
+@attrs.frozen(kw_only=True)
+class TreeView:
+    """The supervision tree: `text` for people, `tree` for programs."""
+
+    text: str
+    tree: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class Accepted:
+    """What was asked is under way; events tell of its progress."""
+
+    accepted: bool = True
+
+
+async def show_system(house: House, call: Call) -> SystemView:
+    """Who the daemon is, where it listens and how it isolates."""
+    return house.system()
+
+
+async def show_tree(house: House, call: Call) -> TreeView:
+    """The supervision tree: who watches whom, and how often anything was restarted."""
+    return TreeView(text=house.tree_text(), tree=house.tree())
+
+
+async def shut_down(house: House, call: Call) -> Accepted:
+    """Asks the daemon to end. With `colonies` everything stops; without, services go on and the next daemon finds them."""
+    request: ShutdownRequest = call.body
+    await house.shutdown(colonies=request.colonies)
+    return Accepted()
+
+
+ROUTES = (
+    Route(method="GET", rule="/api/system", handler=show_system, returns=SystemView, tag="system"),
+    Route(method="GET", rule="/api/system/tree", handler=show_tree, returns=TreeView, tag="system"),
+    Route(
+        method="POST",
+        rule="/api/system/shutdown",
+        handler=shut_down,
+        body=ShutdownRequest,
+        returns=Accepted,
+        status=202,
+        tag="system",
+    ),
+)

@@ -1,0 +1,226 @@
+"""Puts the routes, the door and the problems together: `create_app`, and `mount` for a program of one's own."""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from functools import partial
+from typing import Any
+
+import msgspec
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIWebsocketConnection
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
+
+import colony_core
+from colony_core.errors import ColonyError, Invalid, LimitReached, NotFound, TooSlow, did_you_mean
+from colony_core.views import ExecRequest
+
+from . import api, docs, openapi
+from .auth import IDENTITY, REQUEST_ID, Door
+from .context import current_request_id, current_scope
+from .house import House
+from .live import commands, events, logs
+from .problems import MEDIA_TYPE, Problem, colony_error_in, internal_error, problem_of
+from .routes import add_route, problem_response
+
+MAX_BODY_BYTES = 2**20
+BODY_SECONDS = 30.0
+POLICY_VIOLATION = 1008
+INTERNAL_ERROR = 1011
+_FAILED = "colony.failed"
+
+log = logging.getLogger("colony.web")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
+    """Colony's API as a Quart-Trio app over the verbs of `mycelium`.
+
+    Serve it with `colony_web.serve.serve`, or put it into a program of your own with `mount`. It owns nothing: it starts no task of
+    its own and has no lifespan, so it may be served before, beside and after anything else. `origins` are further addresses
+    (`http://host:port`) under which it is reached; its `Host` and `Origin` checks know loopback and the configured address.
+    """
+    app = ColonyApp("colony_web", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
+    app.url_map.merge_slashes = False
+    for route in (*api.ROUTES, *logs.ROUTES):
+        add_route(app, mycelium, route)
+    texts = events.EventTexts()
+    app.add_websocket("/ws", "follow_events", partial(events.follow_events, mycelium, texts))
+    app.add_websocket("/api/colonies/<ref>/exec", "run_command", partial(commands.run_command, mycelium))
+    app.add_url_rule("/openapi.json", "openapi", _openapi)
+    app.add_url_rule("/docs", "docs", _docs)
+    app.add_url_rule("/", "home", _docs)
+    app.asgi_app = Gate(app.asgi_app, Door(mycelium, origins=origins))  # type: ignore[method-assign,assignment]
+    return app
+
+
+def mount(app: QuartTrio, mycelium: House, *, prefix: str = "/colony", origins: Collection[str] = ()) -> QuartTrio:
+    """Puts Colony's API under `prefix` of your own app, with its own door and error pages; returns Colony's part.
+
+        app = QuartTrio(__name__)
+        async with colony_core.open_mycelium(config) as mycelium:
+            colony_web.mount(app, mycelium, prefix="/colony")
+            await serve(mycelium, app=app)          # or any server that runs Quart-Trio
+
+    Your routes, handlers and lifespan stay yours. Where another server than ours carries the app, callers need a token.
+    """
+    if not prefix.startswith("/") or prefix.endswith("/"):
+        raise ValueError(f"expected a prefix such as '/colony', got {prefix!r}")
+    part = create_app(mycelium, origins=origins)
+    outer: AsgiApp = app.asgi_app
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        root = f"{scope.get('root_path', '')}{prefix}"
+        path = str(scope.get("path", ""))
+        if scope["type"] != "lifespan" and (path == root or path.startswith(f"{root}/")):
+            inner = path if path != root else f"{root}/"
+            await part({**scope, "root_path": root, "path": inner}, receive, send)  # type: ignore[arg-type]
+        else:
+            await outer(scope, receive, send)
+
+    app.asgi_app = dispatch  # type: ignore[method-assign,assignment]
+    return part
+
+
+class Gate:
+    """Stands before the app: names each request, asks the door, and labels every answer."""
+
+    def __init__(self, app: AsgiApp, door: Door) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI has it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(8)}"
+        scope[REQUEST_ID] = request_id
+        send = _labelled(send, request_id)
+        try:
+            scope[IDENTITY] = self._door.admit(scope)
+        except ColonyError as error:
+            await _refuse(scope, receive, send, problem_of(error, request_id=request_id))
+        else:
+            await self._app(scope, receive, send)
+
+
+class _SocketConnection(TrioASGIWebsocketConnection):
+    """quart-trio's, but an empty binary message arrives as one, and a handler that failed is told as 1011, not as a normal end."""
+
+    async def handle_messages(self, nursery: trio.Nursery, receive: Receive) -> None:  # type: ignore[override]
+        while (event := await receive())["type"] != "websocket.disconnect":
+            if event["type"] == "websocket.receive":
+                text = event.get("text")
+                await self.send_channel.send(text if text is not None else bytes(event.get("bytes") or b""))
+        nursery.cancel_scope.cancel()
+
+    async def handle_websocket(self, nursery: trio.Nursery, socket: Any, send: Any) -> None:  # type: ignore[override]
+        async def truthful(message: Any) -> None:
+            if message["type"] == "websocket.close" and _FAILED in self.scope:
+                message = {**message, "code": INTERNAL_ERROR}
+            await send(message)
+
+        await super().handle_websocket(nursery, socket, truthful)
+
+
+class ColonyApp(QuartTrio):
+    """A Quart-Trio app whose every mistake is a problem document."""
+
+    asgi_websocket_class = _SocketConnection
+
+    async def handle_user_exception(self, error: Exception | BaseExceptionGroup[Any]) -> Any:
+        """Any exception as a problem; what was not foreseen is logged, and only its request's id is told."""
+        scope, request_id = current_scope(), current_request_id()
+        if scope["type"] == "websocket":
+            scope[_FAILED] = True
+        known = error if isinstance(error, HTTPException) else colony_error_in(error)
+        if isinstance(known, HTTPException):
+            known = self._of_http(known)
+        if known is None:
+            log.error("%s %s failed", request_id, scope["path"], exc_info=error)
+            known = internal_error(request_id)
+        return problem_response(problem_of(known, request_id=request_id))
+
+    def _of_http(self, error: HTTPException) -> ColonyError:
+        if isinstance(error, MethodNotAllowed):
+            methods = sorted(error.valid_methods or ())
+            return Invalid(
+                "method-not-allowed",
+                f"{request.method} is not possible here",
+                f"possible: {', '.join(methods)}",
+                details={"allow": methods},
+            )
+        if isinstance(error, RequestEntityTooLarge):
+            return LimitReached(
+                "body-too-large",
+                f"the body is larger than {MAX_BODY_BYTES} bytes",
+                "send less",
+                details={"limit": MAX_BODY_BYTES},
+            )
+        if isinstance(error, RequestTimeout):
+            return TooSlow("body-too-slow", f"the body did not arrive within {BODY_SECONDS:.0f} s", "send it at once")
+        if error.code == 404:
+            path = str(current_scope()["path"])
+            nearest = did_you_mean(path, [rule.rule for rule in self.url_map.iter_rules() if "<" not in rule.rule])
+            hint = f"did you mean {nearest}?" if nearest else "see /docs for what there is"
+            return NotFound("route-not-found", f"there is nothing at {path[:200]}", hint)
+        return Invalid("malformed-request", error.description or "the request is not understood", "see /docs")
+
+
+def _labelled(send: Send, request_id: str) -> Send:
+    starts = ("http.response.start", "websocket.http.response.start", "websocket.accept")
+    labels = [
+        (b"colony-version", colony_core.__version__.encode()),
+        (b"x-request-id", request_id.encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+
+    async def labelled(message: Any) -> None:
+        if message["type"] in starts:
+            message = {**message, "headers": [*message.get("headers", ()), *labels]}
+        await send(message)
+
+    return labelled
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
+    """Answers in the app's stead; nothing of the body was read, and no WebSocket was opened."""
+    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+    if scope["type"] == "websocket":
+        await receive()
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": problem.document["code"]})
+            return
+    body = msgspec.json.encode(problem.document)
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    await send({"type": f"{kind}.start", "status": problem.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body, "more_body": False})
+
+
+async def _openapi() -> Response:
+    return Response(msgspec.json.encode(_document()), content_type="application/json")
+
+
+async def _docs() -> Response:
+    page = docs.page(_document(), root=request.root_path)
+    headers = {"Content-Security-Policy": docs.CONTENT_POLICY, "Referrer-Policy": "no-referrer"}
+    return Response(page, content_type="text/html; charset=utf-8", headers=headers)
+
+
+def _document() -> dict[str, Any]:
+    return openapi.document(
+        (*api.ROUTES, *logs.ROUTES),
+        version=colony_core.__version__,
+        extra_types=(ExecRequest,),
+        url=request.root_path or "/",
+    )

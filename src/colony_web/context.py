@@ -1,0 +1,24 @@
+"""What the door noted of the request, or WebSocket, that is being handled."""
+
+from typing import Any, cast
+
+from quart import has_websocket_context, request, websocket
+
+from .auth import IDENTITY, REQUEST_ID
+from .house import Identity
+
+
+def current_scope() -> dict[str, Any]:
+    """The ASGI scope."""
+    return cast("dict[str, Any]", websocket.scope if has_websocket_context() else request.scope)
+
+
+def current_identity() -> Identity:
+    """Who asks."""
+    identity: Identity = current_scope()[IDENTITY]
+    return identity
+
+
+def current_request_id() -> str:
+    """The name of the request in logs and answers; empty where no door stands before the app."""
+    return str(current_scope().get(REQUEST_ID, ""))

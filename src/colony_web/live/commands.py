@@ -1,0 +1,120 @@
+"""A command in a colony's cell over a WebSocket.
+
+The client's first frame is text, an ExecRequest; then binary frames are the command's input and the text `{"eof": true}` ends it.
+The server's binary frames are output, their first byte 1 (stdout) or 2 (stderr); its last text is `{"exit": code}`, then it closes with
+1000. An error before the command runs is the text `{"error": problem}` and a close with 4000 plus the problem's status. The pipes hold
+both sides back: who does not read is not written to. When the socket goes, the command is killed with its tree.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import trio
+from quart import websocket
+
+from colony_core import wire
+from colony_core.errors import ColonyError, Invalid, TooSlow
+from colony_core.views import ExecRequest
+from colony_web.auth import require_change
+from colony_web.context import current_identity, current_request_id
+from colony_web.house import House, Running
+from colony_web.problems import problem_of
+from colony_web.routes import read_query
+
+from .sockets import closed_on_drain, discard_messages
+
+FIRST_FRAME_SECONDS = 10.0
+LAST_OUTPUT_SECONDS = 1.0
+"""After the command's end its output is read until nothing came for so long: a grandchild may hold the pipe open for ever."""
+STDOUT, STDERR = b"\x01", b"\x02"
+CHUNK_BYTES = 64 * 1024
+CLOSE_CODES = 4000
+
+
+async def run_command(house: House, ref: str) -> None:
+    """Runs one command for one socket."""
+    require_change(current_identity())
+    read_query(websocket, None)
+    house.colony(ref)
+    await websocket.accept()
+    try:
+        async with closed_on_drain(house):
+            request = await _first_frame()
+            async with house.exec(ref, request) as running:
+                code = await _attached(running)
+            await websocket.send(msgspec.json.encode({"exit": code}).decode())
+    except* ColonyError as group:
+        await _tell(group)
+
+
+async def _first_frame() -> ExecRequest:
+    with trio.move_on_after(FIRST_FRAME_SECONDS):
+        first = await websocket.receive()
+        if not isinstance(first, str):
+            raise Invalid("exec-request-expected", "the first frame must be text", "send an ExecRequest as JSON")
+        request = wire.load_json(first, ExecRequest)
+        if not request.command or not request.command[0]:
+            raise Invalid("empty-command", "there is no command to run", 'send {"command": ["sh", "-c", "..."]}')
+        return request
+    raise TooSlow("exec-request-late", "no command was named in time", f"send it within {FIRST_FRAME_SECONDS:.0f} s")
+
+
+async def _attached(running: Running) -> int:
+    """Carries input and output until the command has ended and its output was read; returns its exit code."""
+    moved = sending = 0
+    finished = trio.Event()
+
+    async def output(stream: trio.abc.ReceiveStream, mark: bytes) -> None:
+        nonlocal moved, sending
+        with suppress(trio.BrokenResourceError):
+            while data := await stream.receive_some(CHUNK_BYTES):
+                sending += 1
+                await websocket.send(mark + bytes(data))
+                sending -= 1
+                moved += 1
+
+    async def outputs() -> None:
+        async with trio.open_nursery() as both:
+            both.start_soon(output, running.stdout, STDOUT)
+            both.start_soon(output, running.stderr, STDERR)
+        finished.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outputs)
+        nursery.start_soon(_input, running)
+        code = await running.wait()
+        before = -1
+        while not finished.is_set() and (sending or before != moved):
+            before = moved
+            with trio.move_on_after(LAST_OUTPUT_SECONDS):
+                await finished.wait()
+        nursery.cancel_scope.cancel()
+    return code
+
+
+async def _input(running: Running) -> None:
+    while True:
+        message: Any = await websocket.receive()
+        if isinstance(message, str):
+            if wire.parse_json(message) != {"eof": True}:
+                raise Invalid(
+                    "unknown-message", "this text frame means nothing here", 'binary frames, or {"eof": true}'
+                )
+            break
+        try:
+            await running.stdin.send_all(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            break
+    await running.stdin.aclose()
+    await discard_messages()
+
+
+async def _tell(group: BaseExceptionGroup[ColonyError]) -> None:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ColonyError)
+    problem = problem_of(error, request_id=current_request_id())
+    await websocket.send(msgspec.json.encode({"error": problem.document}).decode())
+    await websocket.close(CLOSE_CODES + problem.status, error.code)

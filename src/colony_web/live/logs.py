@@ -1,0 +1,139 @@
+"""Server-sent events of a colony's log: `line` with the line's number as id, `missed` for a hole, `end` before a clean end."""
+
+import attrs
+import trio
+from quart import Response, request
+
+from colony_core import wire
+from colony_core.errors import ColonyError, Invalid
+from colony_core.events import Missed
+from colony_core.views import LogLineView
+from colony_web.context import current_request_id, current_scope
+from colony_web.drain import drained
+from colony_web.house import House
+from colony_web.problems import problem_of
+from colony_web.queries import Count, Cursor, wanted_services
+from colony_web.routes import Call, Route
+
+from .stream import EventStream, frame
+
+RETRY_MILLISECONDS = 2000
+
+
+@attrs.frozen(kw_only=True)
+class StreamQuery:
+    """From where, and of which services; without `after` or `tail` from now on."""
+
+    after: Cursor | None = None
+    tail: Count | None = None
+    service: tuple[str, ...] = ()
+
+
+async def stream_log(house: House, call: Call) -> Response:
+    """The log as it is written, as server-sent events.
+
+    Each `line` carries its number as id, so a client that comes back with `Last-Event-ID` goes on behind it; `missed` tells of lines
+    that are gone; `end` comes last, when the daemon goes down or the log ends.
+    """
+    query: StreamQuery = call.query
+    ref = house.colony(call.path["ref"]).id
+    services = wanted_services(house, ref, query.service)
+    last_seen = _last_event_id(request.headers.get("Last-Event-ID"))
+    after = query.after if last_seen is None else last_seen
+    tail = query.tail if last_seen is None and query.after is None else None
+    scope, request_id = current_scope(), current_request_id()
+
+    async def produce(send: trio.MemorySendChannel[bytes]) -> None:
+        reason = "log-ended"
+        await send.send(b"retry: %d\n\n" % RETRY_MILLISECONDS)
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def until_drained() -> None:
+                    nonlocal reason
+                    await drained(house, scope)
+                    reason = "draining"
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until_drained)
+                await _lines(house, ref, send, after=after, tail=tail, services=services)
+                nursery.cancel_scope.cancel()
+        except* ColonyError as group:
+            problem = problem_of(_first(group), request_id=request_id)
+            await send.send(frame("error", problem.document))
+            reason = "error"
+        await send.send(frame("end", {"reason": reason}))
+
+    response = Response(b"", content_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    if request.method != "HEAD":
+        response.response = EventStream(produce)
+        response.headers.pop("Content-Length", None)
+    response.timeout = None
+    return response
+
+
+async def _lines(
+    house: House,
+    ref: str,
+    send: trio.MemorySendChannel[bytes],
+    *,
+    after: int | None,
+    tail: int | None,
+    services: frozenset[str] | None,
+) -> None:
+    if tail is not None:
+        page = await house.log_page(ref, tail=tail, services=services)
+        for line in page.lines:
+            await send.send(_line(line))
+        after = max(page.last, page.lines[-1].seq if page.lines else 0)
+    async with house.follow_log(ref, after=after, services=services) as items:
+        async for item in items:
+            await send.send(_missed(item) if isinstance(item, Missed) else _line(item))
+
+
+def _line(line: LogLineView) -> bytes:
+    return frame("line", wire.dump(line), seq=line.seq)
+
+
+def _missed(hole: Missed) -> bytes:
+    count = hole.last - hole.first + 1
+    return frame("missed", {"first": hole.first, "last": hole.last, "count": count}, seq=hole.last)
+
+
+def _last_event_id(text: str | None) -> int | None:
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Invalid("invalid-cursor", f"Last-Event-ID: {text[:80]!r} is no line's number", "send the last `id:`")
+    return int(text)
+
+
+def _first(group: BaseExceptionGroup[ColonyError]) -> ColonyError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ColonyError)
+    return error
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        rule="/api/colonies/<ref>/logs/stream",
+        handler=stream_log,
+        query=StreamQuery,
+        returns=str,
+        media_type="text/event-stream",
+        tag="logs",
+        problems=(404,),
+        parameters=(
+            {
+                "name": "Last-Event-ID",
+                "in": "header",
+                "required": False,
+                "description": "The last `id:` that was seen; goes before `after` and `tail`.",
+                "schema": {"type": "integer", "minimum": 0},
+            },
+        ),
+    ),
+)
