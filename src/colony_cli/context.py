@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from colony_core.errors import ColonyError, Invalid, NotFound, TooSlow
+from colony_core.errors import ColonyError, NotFound, TooSlow
 
 from .output import Output
 
@@ -58,8 +58,6 @@ class Run:
         self.output.no_color = bool(self.flags.get("no_color"))
         self.output.format = self.flags.get("format") or ""
         self.output.verbose = self.flags.get("verbose") or 0
-        if self.output.format and (self.output.json or self.output.quiet):
-            raise Invalid("wrong-use", "--format goes with neither --json nor -q", "give one of them")
 
     # ---- the daemon
 

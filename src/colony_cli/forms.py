@@ -134,11 +134,15 @@ class Command(click.Command):
                     "wrong-use", f"{ctx.command_path} {reason}: --{flag} has no effect", f"{ctx.command_path} -h"
                 )
         run.settle()
+        if sum(bool(run.flags.get(flag)) for flag in RESULT) > 1:
+            raise Invalid("wrong-use", "--json, -q and --format are three ways to print one result", "give one of them")
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its own options in full, those of everywhere on a line."""
-        records = [record for param in self.own if isinstance(param, click.Option) and (record := param.get_help_record(ctx))]
+        records = [
+            record for param in self.own if isinstance(param, click.Option) and (record := param.get_help_record(ctx))
+        ]
         if records:
             with formatter.section("Options"):
                 formatter.write_dl(records)
@@ -159,12 +163,21 @@ def _spelled(option: click.Option) -> str:
 
 
 def command(
-    name: str, *, takes: frozenset[str], examples: Sequence[str], see: Sequence[str] = ()
+    name: str,
+    *,
+    takes: frozenset[str],
+    examples: Sequence[str],
+    see: Sequence[str] = (),
+    ends_with_command: bool = False,
 ) -> Callable[[Callable[..., Any]], Command]:
-    """Makes a function with a Run as its first parameter a command; its docstring is the help."""
+    """Makes a function with a Run as its first parameter a command; its docstring is the help.
+
+    With `ends_with_command` everything behind the first argument is another program's and not read.
+    """
+    settings = {**HELP_NAMES, "allow_interspersed_args": not ends_with_command}
 
     def decorate(function: Callable[..., Any]) -> Command:
-        made = click.command(name, cls=Command, takes=takes, examples=examples, see=see, context_settings=HELP_NAMES)(
+        made = click.command(name, cls=Command, takes=takes, examples=examples, see=see, context_settings=settings)(
             click.pass_obj(function)
         )
         assert isinstance(made, Command)

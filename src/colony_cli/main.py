@@ -82,10 +82,11 @@ def _failed(error: BaseException, words: list[str], run: "Run") -> int:
     from .exits import exit_code
 
     run.settle()
-    run.output.json |= "--json" in words[: words.index("--") if "--" in words else None]
+    run.output.json = run.output.json or "--json" in words[: words.index("--") if "--" in words else None]
     leaves = _leaves(error)
-    if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
-        raise KeyboardInterrupt
+    for signalled in (KeyboardInterrupt, BrokenPipeError):
+        if any(isinstance(leaf, signalled) for leaf in leaves):
+            raise signalled
     known = next((leaf for leaf in leaves if isinstance(leaf, ColonyError)), None)
     if known is None:
         first = leaves[0]

@@ -91,6 +91,7 @@ class Command:
             "PATH": os.environ["PATH"], "HOME": str(home), "COLONY_SERVER": f"unix:{socket}", "LANG": "C.UTF-8", "TERM": "xterm-256color",
             "XDG_CONFIG_HOME": str(home / "config"), "COLONY_STATE": str(home / "state"),
         }  # fmt: skip
+        self._begun: list[subprocess.Popen[bytes]] = []
         self._terminals: list[tuple[subprocess.Popen[bytes], int]] = []
 
     def __call__(self, *words: str, stdin: str = "", **environ: str) -> Ended:
@@ -105,7 +106,9 @@ class Command:
         """Begins a run without a terminal; the caller waits for it."""
         pipe = subprocess.PIPE
         environment = self.environ | environ
-        return subprocess.Popen(self._line(words), stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=self.home)
+        process = subprocess.Popen(self._line(words), stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=self.home)
+        self._begun.append(process)
+        return process
 
     def terminal(self, *words: str, width: int = 100, **environ: str) -> Terminal:
         """Begins a run on a terminal of `width` columns."""
@@ -128,7 +131,10 @@ class Command:
         return code, terminal.shown
 
     def close(self) -> None:
-        """Ends what was begun on terminals."""
+        """Ends what was begun."""
+        for process in self._begun:
+            process.kill()
+            process.communicate()
         for process, master in self._terminals:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)

@@ -63,6 +63,8 @@ class StandIn:
         self.start_states: list[str] = ["provisioning", "running"]
         self.stalled = False
         """Whether starts stay in their first state."""
+        self.patient = True
+        """Whether questions for events wait for the first."""
         self.version = "0.1.0"
         self.shutdown: dict[str, Any] | None = None
         self.exec_requests: list[Any] = []
@@ -300,9 +302,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _events(self) -> list[dict[str, Any]]:
         after, deadline = int(self._one("after", "0")), time.monotonic() + float(self._one("wait_seconds", "0"))
         with self.house.lock:
-            while len(self.house.events) <= after and (left := deadline - time.monotonic()) > 0:
+            while (
+                self.house.patient
+                and not any(event["seq"] > after for event in self.house.events)
+                and (left := deadline - time.monotonic()) > 0
+            ):
                 self.house.lock.wait(min(left, 0.2))
-            return self.house.events[after : after + int(self._one("limit", "1000"))]
+            newer = [event for event in self.house.events if event["seq"] > after]
+            return newer[: int(self._one("limit", "1000"))]
 
     def _stream(self) -> None:
         name = self._find(self.parts[2])["name"]
@@ -328,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _exec(self) -> None:
         key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
-        found = self.parts[2] in self.house.colonies
+        found = any(self.parts[2] in (view["name"], view["id"]) for view in self.house.colonies.values())
         self.send_response(101)
         for header, value in (("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)):
             self.send_header(header, value)
@@ -367,7 +374,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._put(1, json.dumps(value).encode())
 
     def _put(self, opcode: int, data: bytes) -> None:
-        size = bytes([len(data)]) if len(data) < 126 else struct.pack("!BH", 126, len(data))
+        longer = struct.pack("!BH", 126, len(data)) if len(data) < 2**16 else struct.pack("!BQ", 127, len(data))
+        size = bytes([len(data)]) if len(data) < 126 else longer
         self.wfile.write(bytes([0x80 | opcode]) + size + data)
 
     def _frame(self) -> tuple[int, bytes]:

@@ -60,7 +60,12 @@ def test_a_format_replaces_the_table(house: StandIn, colony: Command) -> None:
 
 
 def test_what_a_colony_says_of_itself_cannot_steer_the_terminal(house: StandIn, colony: Command) -> None:
-    house.add("hello", reason="\x1b[2J\x1b]0;x\x07", description="\x1b[31m", services=[service("web", "hello", reason="\x1b[H")])
+    house.add(
+        "hello",
+        reason="\x1b[2J\x1b]0;x\x07",
+        description="\x1b[31m",
+        services=[service("web", "hello", reason="\x1b[H")],
+    )
     for words in (("show", "hello"), ("ls",), ("service", "ls", "hello")):
         _, shown = colony.shown(*words, NO_COLOR="1")
         assert "\x1b" not in shown
@@ -192,7 +197,9 @@ def test_spawn_with_a_failed_service_shows_the_colony_and_fails(house: StandIn, 
     assert json.loads(err)["error"]["code"] == "service-failed"
 
 
-def test_spawn_takes_this_folder_or_says_that_it_holds_no_manifest(house: StandIn, colony: Command, tmp_path: Path) -> None:
+def test_spawn_takes_this_folder_or_says_that_it_holds_no_manifest(
+    house: StandIn, colony: Command, tmp_path: Path
+) -> None:
     done = colony("spawn", "hello")
     assert done.code == 2
     assert "colony init" in done.err

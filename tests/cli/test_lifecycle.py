@@ -89,7 +89,12 @@ def test_after_one_ctrl_c_the_answer_still_comes(house: StandIn, colony: Command
     house.until(lambda: any("wait_seconds" in asked for asked in house.asked))
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    told = b"".join(iter(process.stderr.readline, b"it goes on without this command; `colony stop hello` stops it; Ctrl-C again leaves\n"))
+    told = b"".join(
+        iter(
+            process.stderr.readline,
+            b"it goes on without this command; `colony stop hello` stops it; Ctrl-C again leaves\n",
+        )
+    )
     assert b"error" not in told
     house.enter(house.colonies["hello"], "running")
     out, _ = process.communicate(timeout=20)
@@ -191,7 +196,15 @@ def test_a_service_restart_waits_until_it_was_seen_to_start(house: StandIn, colo
     view = house.add("hello")
     process = colony.begin("service", "restart", "hello", "web")
     house.until(lambda: any("wait_seconds" in asked for asked in house.asked))
-    event = {"type": "service_state", "colony": "hello", "colony_id": "col_hello", "service": "web", "reason": "", "pid": 1, "restarts": 0}
+    event = {
+        "type": "service_state",
+        "colony": "hello",
+        "colony_id": "col_hello",
+        "service": "web",
+        "reason": "",
+        "pid": 1,
+        "restarts": 0,
+    }
     view["services"][0]["state"] = "stopped"
     house.publish(before="ready", state="stopped", **event)
     house.publish(before="stopped", state="starting", **event)

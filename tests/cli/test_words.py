@@ -46,13 +46,23 @@ def test_a_window_title_a_cursor_move_and_a_direction_mark_are_made_visible() ->
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.0004, "0.4 ms"), (0.078, "78 ms"), (0.9996, "1.0 s"), (1.9, "1.9 s"), (59.96, "1m 0s"), (252, "4m 12s"), (7300, "2h")],
+    [
+        (0.0004, "0.4 ms"),
+        (0.078, "78 ms"),
+        (0.9996, "1.0 s"),
+        (1.9, "1.9 s"),
+        (59.96, "1m 0s"),
+        (252, "4m 12s"),
+        (7300, "2h"),
+    ],
 )
 def test_measured_times_are_short(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(-3, "0s"), (59, "59s"), (60, "1m"), (3600, "1h"), (90000, "25h"), (172800, "2d")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-3, "0s"), (59, "59s"), (60, "1m"), (3600, "1h"), (90000, "25h"), (172800, "2d")]
+)
 def test_ages_are_one_number(seconds: float, words: str) -> None:
     assert age(seconds) == words
 
@@ -65,7 +75,10 @@ def test_nouns_are_counted() -> None:
 def test_shapes_tell_states_apart_without_colour() -> None:
     marks = {shape_of(state).mark for state in ("running", "starting", "waiting", "finished", "stopped", "failed")}
     assert len(marks) == 6
-    assert len({shape_of(state).ascii for state in ("running", "starting", "waiting", "finished", "stopped", "failed")}) == 6
+    assert (
+        len({shape_of(state).ascii for state in ("running", "starting", "waiting", "finished", "stopped", "failed")})
+        == 6
+    )
 
 
 COLUMNS = [Column("NAME", whole=True), Column("URL"), Column("N", right=True, whole=True)]
