@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, Self
 
-from colony_core.errors import Broken, ColonyError, LimitReached, NotAllowed, TooSlow, Unreachable
+from colony_core.errors import Broken, ColonyError, LimitReached, TooSlow, Unreachable
 
 from .calls import Call
-from .problems import error_from_answer, error_from_problem
+from .problems import error_from_answer, error_from_problem, unreachable
 from .sse import SseEvent, SseParser
 from .target import Target
 
@@ -121,7 +121,7 @@ class Client:
                     raise (error if isinstance(error, ColonyError) else self._lost(call)) from error
                 lost_at = lost_at or time.monotonic()
                 if time.monotonic() - lost_at > GIVE_UP_SECONDS:
-                    raise self._unreachable(error) from error
+                    raise (error if isinstance(error, ColonyError) else unreachable(self.target, error)) from error
             wait = wait if parser.retry_seconds is None else parser.retry_seconds
             time.sleep(wait)
 
@@ -176,12 +176,8 @@ class Client:
         connection = _Connection(self.target)
         try:
             connection.connect()
-        except PermissionError as error:
-            raise NotAllowed(
-                "socket-denied", f"{self.target} belongs to somebody else", "run this as the user of the daemon"
-            ) from error
         except OSError as error:
-            raise self._unreachable(error) from error
+            raise unreachable(self.target, error) from error
         connection.sock.settimeout(self._answer_seconds)
         return connection
 
@@ -207,10 +203,6 @@ class Client:
         if call.method == "POST":
             headers["Idempotency-Key"] = call.idempotency_key or os.urandom(16).hex()
         return headers
-
-    def _unreachable(self, error: BaseException) -> Unreachable:
-        why = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
-        return Unreachable("daemon-unreachable", f"no daemon answers at {self.target}: {why}", "colony serve")
 
     def _slow(self, call: Call) -> TooSlow:
         waited = f"{self._answer_seconds:g} s"

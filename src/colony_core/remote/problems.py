@@ -72,6 +72,14 @@ def error_from_answer(status: int, content_type: str, body: bytes, *, where: str
     )
 
 
+def unreachable(where: object, error: BaseException) -> ColonyError:
+    """Nobody answers there, or somebody who does not let us in."""
+    if isinstance(error, PermissionError):
+        return NotAllowed("socket-denied", f"{where} belongs to somebody else", "run this as the user of the daemon")
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return Unreachable("daemon-unreachable", f"no daemon answers at {where}: {why}", "colony serve")
+
+
 def _by_status(status: int, code: str) -> type[ColonyError]:
     if status == 409 and code.endswith(("-taken", "-exists", "already-running")):
         return AlreadyExists
