@@ -55,17 +55,37 @@ def reach_keeper(run_dir: Path, state_dir: Path) -> tuple[socket.socket, bool]:
 def _connect(run_dir: Path) -> socket.socket | None:
     folder = os.open(run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(START_SECONDS)
     try:
         sock.connect(f"/proc/self/fd/{folder}/{SOCKET_NAME}")  # the path of the folder may be longer than sun_path
-    except (FileNotFoundError, ConnectionRefusedError):
+        if not _answers(sock):
+            sock.close()
+            return None
+    except (FileNotFoundError, ConnectionError):
         sock.close()
         return None
+    except TimeoutError:
+        sock.close()
+        what = f"the keeper in {run_dir} takes a connection but does not answer"
+        raise TooSlow("keeper-silent", what, "look at its process; if it hangs, kill it: services restart") from None
     except BaseException:
         sock.close()
         raise
     finally:
         os.close(folder)
     return sock
+
+
+def _answers(sock: socket.socket) -> bool:
+    """Whether a keeper is behind the connection: one that is just dying still lets us in, and says nothing any more."""
+    sock.sendall(b'{"id":0,"op":"probe"}\n')
+    answer = b""
+    while not answer.endswith(b"\n"):
+        chunk = sock.recv(4096)
+        if not chunk:
+            return False
+        answer += chunk
+    return True
 
 
 def _start(run_dir: Path, state_dir: Path) -> None:

@@ -181,11 +181,9 @@ async def test_a_follower_outlives_the_keeper(place: Any) -> None:
         await keeper.note(place.log, "one")
         assert (await anext(lines)).text == "one"
         await keeper.shutdown()
-        async with contextlib.AsyncExitStack() as stack:
-            with trio.fail_after(20):
-                second = await stack.enter_async_context(
-                    open_keeper(run_dir=place.run_dir.with_name("run2"), state_dir=place.state_dir)
-                )
+        with trio.fail_after(20):
+            other = place.run_dir.with_name("run2")
+            async with open_keeper(run_dir=other, state_dir=place.state_dir) as second:
                 await second.note(place.log, "two")
                 assert (await anext(lines)).text == "two"
                 await second.shutdown()
@@ -302,6 +300,8 @@ async def _raw(place: Any, message: dict[str, Any]) -> str:
 async def _answer_as_an_old_keeper(listener: socket.socket) -> None:
     sock, _ = await trio.to_thread.run_sync(listener.accept)
     with sock:
+        await trio.to_thread.run_sync(sock.recv, 10000)
+        sock.sendall(b'{"id":0,"error":{}}\n')
         hello = json.loads(await trio.to_thread.run_sync(sock.recv, 10000))
         answer = {"protocol": 0, "pid": 1, "identity": "", "living": [], "ended": [], "logs": {}}
         sock.sendall(json.dumps({"id": hello["id"], "ok": answer}).encode() + b"\n")

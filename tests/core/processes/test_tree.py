@@ -131,7 +131,7 @@ async def test_orphans_are_reaped(place: Any, is_alive: Any) -> None:
 
 
 async def test_leftovers_are_found_by_key(place: Any, is_alive: Any) -> None:
-    child = subprocess.Popen(
+    child = subprocess.Popen(  # noqa: ASYNC220
         ["sh", "-c", "(setsid sleep 1000 &); sleep 1000"],
         env={"COLONY_PROCESS": "prc-test-key", "PATH": "/bin:/usr/bin"},
     )
