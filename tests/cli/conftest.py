@@ -106,7 +106,9 @@ class Command:
         """Begins a run without a terminal; the caller waits for it."""
         pipe = subprocess.PIPE
         environment = self.environ | environ
-        process = subprocess.Popen(self._line(words), stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=self.home)
+        process = subprocess.Popen(
+            self._line(words), stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd=self.home
+        )
         self._begun.append(process)
         return process
 

@@ -71,6 +71,8 @@ class StandIn:
         self.stream_lines: list[dict[str, Any]] = []
         self.pid = 4_194_303
         self.closing = False
+        self.slow_seconds = 0.0
+        """How long every answer takes."""
 
     def add(self, name: str, **fields: Any) -> dict[str, Any]:
         """A colony that is there."""
@@ -169,6 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         self.house.asked.append(f"{self.command} {self.path}")
         self.house.bodies.append(body)
+        deadline = time.monotonic() + self.house.slow_seconds
+        while time.monotonic() < deadline and not self.house.closing:
+            time.sleep(0.02)
         try:
             planned = self.house.problems.get(f"{self.command} {split.path}")
             if planned:

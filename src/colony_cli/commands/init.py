@@ -32,7 +32,7 @@ port = 4001                               # seen at http://web.{name}.colony.loc
 # cwd = "site"
 # depends_on = ["api"]
 # restart = "always"              # or "on-failure", "never"
-# ready = {{ http = "/" }}          # or a port, or a log line; the default is that the port answers
+# ready = {{ http = "/" }}          # or {{ log = "listening" }}; without it the port has to answer
 # grace = "10s"                   # between SIGTERM and SIGKILL
 # autostart = true
 """
