@@ -99,13 +99,12 @@ class Client:
                     raise
 
     def stream_lines(self, call: Call, *, reconnect: bool = False, last_id: str = "") -> Iterator[SseEvent]:
-        """The server-sent events of a call, until the daemon ends them; close the iterator to leave earlier.
+        """The lines that a call streams, until the log ends; close the iterator to leave earlier.
 
-        With `reconnect` a broken or ended stream is taken up again behind its last id (`Last-Event-ID`), until the daemon has been
-        unreachable for thirty seconds; without, a broken one raises `connection-lost`. Refusals are raised in both.
+        With `reconnect` a stream that broke, or that the daemon ended because it leaves, is taken up again behind its last id, until no
+        daemon has answered for thirty seconds; without, a broken one raises `connection-lost`. Errors are raised in both.
         """
         lost_at: float | None = None
-        wait = RECONNECT_SECONDS
         while True:
             parser = SseParser()
             parser.last_id = last_id
@@ -113,17 +112,21 @@ class Client:
                 for event in self._stream(call, parser):
                     lost_at = None
                     last_id = parser.last_id
-                    yield event
+                    if event.event == "error":
+                        raise _told(event)
+                    if event.event != "end":
+                        yield event
+                    elif _reason(event) == "log-ended":
+                        return
                 if not reconnect:
                     return
-            except (_CutOffError, Unreachable) as error:
+            except (_CutOffError, Unreachable, TooSlow) as error:
                 if not reconnect:
                     raise (error if isinstance(error, ColonyError) else self._lost(call)) from error
                 lost_at = lost_at or time.monotonic()
                 if time.monotonic() - lost_at > GIVE_UP_SECONDS:
                     raise (error if isinstance(error, ColonyError) else unreachable(self.target, error)) from error
-            wait = wait if parser.retry_seconds is None else parser.retry_seconds
-            time.sleep(wait)
+            time.sleep(RECONNECT_SECONDS if parser.retry_seconds is None else parser.retry_seconds)
 
     def _exchange(self, call: Call, headers: dict[str, str]) -> Any:
         with self._asked(call, headers) as (response, _):
@@ -259,3 +262,15 @@ def _list(answer: Any) -> list[Any]:
     if not isinstance(answer, list):
         raise Broken("malformed-answer", f"expected a list, got {type(answer).__name__}")
     return answer
+
+
+def _told(event: SseEvent) -> ColonyError:
+    problem = _json_or_none(event.data.encode())
+    problem = problem if isinstance(problem, dict) else {}
+    status = problem.get("status")
+    return error_from_problem(status if isinstance(status, int) else 500, problem)
+
+
+def _reason(event: SseEvent) -> Any:
+    told = _json_or_none(event.data.encode())
+    return told.get("reason") if isinstance(told, dict) else None

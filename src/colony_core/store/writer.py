@@ -62,6 +62,7 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name="colony-store-writer", daemon=True)
         self._thread.start()
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt between queueing and waiting would leave an answer without its caller
     async def write(self, unit: Callable[[Connection], T]) -> T:
         """See `Store.write`."""
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -291,6 +291,27 @@ def test_a_stream_is_taken_up_again_behind_its_last_id(server: ScriptedServer) -
     assert [headers["last-event-id"] for _, headers, _ in server.requests] == ["3", "7", "7", "8"]
 
 
+def test_the_end_of_a_log_ends_its_stream_but_a_daemon_that_leaves_does_not(server: ScriptedServer) -> None:
+    server.will_answer(
+        stream(b'retry: 10\nid: 1\ndata: a\n\nevent: end\ndata: {"reason": "draining"}\n\n'),
+        stream(b'id: 2\ndata: b\n\nevent: end\ndata: {"reason": "log-ended"}\n\n'),
+    )
+    got = list(Client(server.target).stream_lines(calls.follow_logs("hello"), reconnect=True))
+    assert [event.data for event in got] == ["a", "b"]
+    assert server.requests[1][1]["last-event-id"] == "1"
+
+
+@pytest.mark.parametrize("reconnect", [True, False])
+def test_an_error_in_a_stream_is_raised(server: ScriptedServer, reconnect: bool) -> None:
+    problem = b'{"status": 404, "code": "colony-not-found", "detail": "gone"}'
+    server.will_answer(stream(b"data: a\n\nevent: error\ndata: " + problem + b"\n\nevent: end\ndata: {}\n\n"))
+    events = Client(server.target).stream_lines(calls.follow_logs("hello"), reconnect=reconnect)
+    assert next(events).data == "a"
+    with pytest.raises(NotFound) as caught:
+        next(events)
+    assert caught.value.code == "colony-not-found"
+
+
 def test_a_stream_gives_up_where_no_daemon_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocking, "RECONNECT_SECONDS", 0.01)
     monkeypatch.setattr(blocking, "GIVE_UP_SECONDS", 0.05)
