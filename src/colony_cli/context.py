@@ -98,10 +98,8 @@ class Run:
 
         if daemon and daemon != __version__ and not self._skew_told:
             self._skew_told = True
-            self.output.note(
-                f"warning: this is colony {__version__}, the daemon is {daemon}: restart it with `colony serve`",
-                "amber",
-            )
+            words = f"this is colony {__version__}, the daemon is {daemon}"
+            self.output.warning("version-skew", words, "colony shutdown, then colony serve: colonies go on meanwhile")
 
     def last_event(self) -> int:
         """The number of the newest event."""

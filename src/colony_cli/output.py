@@ -144,6 +144,13 @@ class Output:
             mark = f"\x1b[{_CODES[shape.colour]}m{mark}\x1b[0m"
         self.note(f"  {mark} {clean(name):<12} {clean(detail):<34} {took:>8}".rstrip())
 
+    def warning(self, code: str, message: str, hint: str) -> None:
+        """Something to know that stops nothing: words on stderr, or one JSON object."""
+        if self.json:
+            self.note(_json({"warning": {"code": code, "message": message, "hint": hint}}))
+        else:
+            self.note(f"warning: {clean(message)}\nhint: {clean(hint)}", "amber")
+
     def error(self, error: ColonyError) -> None:
         """What went wrong and the next thing to try: words on stderr, or one JSON object."""
         nearest = error.hint.startswith(_NEAREST)

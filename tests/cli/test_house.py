@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from colony_cli import complete, tree
-from colony_core.config import SECTIONS, config_file, load_config
+from colony_core.config import SECTIONS, Config, config_file, load_config
 
 from .conftest import Command
 from .stand_in import StandIn
@@ -45,17 +45,12 @@ def test_the_manifest_of_init_is_one_with_every_comment_taken_away(colony: Comma
 def test_the_settings_of_init_are_the_defaults_with_every_comment_taken_away(colony: Command) -> None:
     assert colony("init").code == 0
     file = config_file(colony.environ)
-    text = file.read_text()
-    file.write_text(
-        "\n".join(
-            line.removeprefix("# ")
-            for line in text.splitlines()
-            if line.startswith(("[", "# ")) and ("=" in line or line[0] == "[")
-        )
-    )
-    assert load_config(colony.environ) == load_config(
-        {**colony.environ, "XDG_CONFIG_HOME": "/nowhere"}, folders=load_config(colony.environ).folders
-    )
+    settings = [
+        line.removeprefix("# ") for line in file.read_text().splitlines() if "=" in line or line.startswith("[")
+    ]
+    file.write_text("\n".join(settings))
+    loaded = load_config(colony.environ)
+    assert loaded == Config(folders=loaded.folders)
     assert tomllib.loads(file.read_text())["server"] == {"bind": "127.0.0.1", "port": 8000}
 
 
@@ -95,7 +90,7 @@ def test_shutdown_may_not_wait(house: StandIn, colony: Command) -> None:
 def test_serve_refuses_settings_before_anything_is_begun(colony: Command, tmp_path: Path, words: list[str]) -> None:
     done = colony("serve", *words)
     assert done.code == 2
-    assert "expected" in done.err or "none of" in done.err
+    assert done.err.startswith("error: ")
     assert not (tmp_path / "state").exists()
 
 
