@@ -39,11 +39,13 @@ from .supervision import (
     Backoff,
     ChildSpec,
     DynamicSupervisor,
+    Event,
     Limit,
     Restart,
     Status,
     Supervisor,
     dynamic_supervisor_spec,
+    log_event,
     open_supervisor,
     supervisor_spec,
 )
@@ -75,7 +77,7 @@ class Mycelium:
         self._egress = egress
         self._started_at = clock.unix_now()
         self._stop_colonies = False
-        self._colonies: Colonies
+        self._colonies = Colonies(means)
         self._root: Supervisor
 
     # ---- colonies
@@ -195,6 +197,11 @@ class Mycelium:
                     if process.running:
                         nursery.start_soon(partial(process.stop, grace=0.0))
 
+    def notice(self, event: Event) -> None:
+        """Hears what happens in the tree: colonies take what is theirs, everything else is logged."""
+        if not self._colonies.notice(event):
+            log_event(event)
+
     def cell_inodes(self) -> frozenset[int]:
         """The namespaces of all cells; whoever calls from one of them is an agent or a service, not the owner."""
         return frozenset(colony.cell.inode for colony in self._colonies if colony.cell)
@@ -287,11 +294,10 @@ async def _tree(
         ChildSpec(id="janitor", run=partial(_prune, house), grace=1.0, backoff=Backoff(first=1.0)),
         dynamic_supervisor_spec("colonies", None),
     ]
-    async with open_supervisor(specs, name="mycelium", limit=HOUSE_LIMIT) as root:
+    async with open_supervisor(specs, name="mycelium", limit=HOUSE_LIMIT, on_event=house.notice) as root:
         house._root = root
-        colonies: DynamicSupervisor = next(c for c in root.children() if c.id == "colonies").value
-        house._colonies = Colonies(means, colonies)
-        await house._colonies.restore()
+        colonies: DynamicSupervisor = next(child for child in root.children() if child.id == "colonies").value
+        await house._colonies.restore(colonies)
         if listener is not None:
             proxy = ChildSpec(
                 id="proxy", run=partial(_serve_previews, house, listener), grace=5.0, backoff=Backoff(first=0.1)

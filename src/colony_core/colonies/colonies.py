@@ -13,7 +13,8 @@ from colony_core import clock, naming
 from colony_core.errors import AlreadyExists, Invalid, LimitReached, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyApplied, ColonyCreated, ColonyRemoved
 from colony_core.processes import owner_of
-from colony_core.supervision import DynamicSupervisor
+from colony_core.supervision import DynamicSupervisor, Event
+from colony_core.supervision import LimitReached as RestartsReached
 from colony_core.views import ApplyView, NewColony
 
 from . import records
@@ -26,14 +27,16 @@ from .state import ColonyState, ServiceState, Wanted
 from .templates import load_templates
 
 MOST_COLONIES = 4000
+COLONY_DEPTH = 3
+"""How long the path of a colony is in the tree: mycelium, colonies, its name."""
 
 
 class Colonies:
     """Every colony that is known here. Reading is answered at once from memory; what changes is in the store before it is acknowledged."""
 
-    def __init__(self, means: Means, supervisor: DynamicSupervisor) -> None:
+    def __init__(self, means: Means) -> None:
         self._means = means
-        self._supervisor = supervisor
+        self._supervisor: DynamicSupervisor
         self._by_id: dict[str, Colony] = {}
         self._by_name: dict[str, Colony] = {}
         self._reserved: set[str] = set()
@@ -59,6 +62,19 @@ class Colonies:
     def named(self, name: str) -> Colony | None:
         """The colony of exactly that name."""
         return self._by_name.get(name)
+
+    def notice(self, event: Event) -> bool:
+        """Hears what happens in the tree; True if it is the business of a colony alone and no fault of the house."""
+        path = event.path
+        if len(path) < COLONY_DEPTH or path[1] != "colonies":
+            return False
+        colony = self._by_name.get(str(path[2]))
+        service = colony.services.get(str(path[3])) if colony is not None and len(path) > COLONY_DEPTH else None
+        if service is None:
+            return False
+        if isinstance(event, RestartsReached):
+            service.give_up(event)
+        return isinstance(event, RestartsReached) or service.is_own_doing(event)
 
     async def spawn(self, request: NewColony, *, owner: str) -> Colony:
         """Records a colony and begins to build it; it is recorded for good when this returns. Raises AlreadyExists, Invalid, LimitReached."""
@@ -110,8 +126,9 @@ class Colonies:
             colony.ask_remove(self._forget)
         await colony.gone.wait()
 
-    async def restore(self) -> None:
+    async def restore(self, supervisor: DynamicSupervisor) -> None:
         """Plants every recorded colony; what was wanted to run is found again or started, what was being removed is removed."""
+        self._supervisor = supervisor
         for record in await self._means.store.read(records.living):
             colony = self._make(record)
             await self._plant(colony)

@@ -15,7 +15,7 @@ import trio
 from colony_core import clock, naming
 from colony_core.errors import ColonyError, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyStateChanged
-from colony_core.isolation import Cell, serve_names
+from colony_core.isolation import Cell, needs_forwarding, serve_names
 from colony_core.processes import Launch, LogBook, LogTarget, User
 from colony_core.supervision import Child, ChildSpec, Limit, NoSuchChild, Restart, Status, Supervisor, supervisor_spec
 from colony_core.views import ColonyView, StepView
@@ -267,7 +267,7 @@ class Colony:
         await self._remember()
 
     async def _start_names(self) -> None:
-        if self.means.nameservers:
+        if needs_forwarding(self.means.nameservers):
             names = ChildSpec(id="resolver", run=self._serve_names, restart=Restart.PERMANENT, grace=1.0)
             await self._grown().start_child(supervisor_spec("names", [names], restart=Restart.TEMPORARY))
 
@@ -378,12 +378,14 @@ class Colony:
         finally:
             self.cell = None
             with status.cleanup():
-                if not self.means.leaving:
+                if self.means.leaving:
+                    await isolation.release(cell)
+                else:
                     await isolation.destroy(cell)
 
     async def _serve_names(self, *, status: Status) -> None:
         assert self.cell is not None
-        await serve_names(self.cell, self.means.nameservers, task_status=status)
+        await serve_names(self.cell, needs_forwarding(self.means.nameservers), task_status=status)
 
     # ---- helpers of services and builds
 

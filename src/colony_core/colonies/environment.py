@@ -16,6 +16,7 @@ import trio
 from colony_core.errors import Invalid, Missing, NotFound
 from colony_core.naming import service_variable
 
+from .files import open_ordinary
 from .manifest import Manifest, Service
 from .reading import TOOLS, Mistake, a_text, find_version, satisfies, variable_name, wanted_tools
 
@@ -222,19 +223,16 @@ def _bytes_inside(folder: Path, name: str) -> bytes:
     """
     hint = f"make {name} an ordinary file in the colony's folder, or remove it from env_file"
     try:
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open_ordinary(folder / name) as file:
+            found, owner = os.fstat(file.fileno()), folder.stat()
+            real = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+            data = file.read(MOST_ENV_FILE_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound("env-file-not-found", f"there is no env file {name}", hint) from None
-    except (OSError, ValueError) as error:
-        raise Invalid("invalid-env-file", f"{name}: {getattr(error, 'strerror', None) or error}", hint) from None
-    with open(descriptor, "rb") as file:
-        found, owner = os.fstat(descriptor), folder.stat()
-        real = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if not stat.S_ISREG(found.st_mode):
-            raise Invalid("invalid-env-file", f"{name} is no ordinary file", hint)
-        if not real.is_relative_to(folder.resolve()) or not _readable_by_owner(found, owner):
-            raise Invalid("path-outside", f"{name} is not a file of the colony's folder and its owner", hint)
-        data = file.read(MOST_ENV_FILE_BYTES + 1)
+    except OSError as error:
+        raise Invalid("invalid-env-file", f"{name}: {error.strerror}", hint) from None
+    if not real.is_relative_to(folder.resolve()) or not _readable_by_owner(found, owner):
+        raise Invalid("path-outside", f"{name} is not a file of the colony's folder and its owner", hint)
     if len(data) > MOST_ENV_FILE_BYTES:
         raise Invalid("invalid-env-file", f"{name} is larger than {MOST_ENV_FILE_BYTES} bytes", hint)
     return data

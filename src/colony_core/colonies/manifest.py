@@ -4,8 +4,6 @@ The text goes through two hands: `reading` turns TOML in any of the accepted spe
 mistake with its line; the values here are structured from that form, and have the same form in the store.
 """
 
-import os
-import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -15,6 +13,7 @@ import attrs
 from colony_core import wire
 from colony_core.errors import Invalid, NotFound
 
+from .files import open_ordinary
 from .reading import MAX_BYTES, decode_manifest, find_cycle, normal_form
 
 MANIFEST_FILE = "colony.toml"
@@ -127,17 +126,14 @@ def start_order(services: Iterable[Service]) -> tuple[tuple[str, ...], ...]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        # a FIFO of this name must not hold up whoever reads it
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_ordinary(path) as file:
+            return file.read(MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(
             "manifest-not-found",
             f"there is no {path}",
             "write one (`colony init`), or name a template: `--template web-app`",
         ) from error
-    except (OSError, ValueError) as error:
-        raise Invalid("unreadable-manifest", f"{path}: {error}", "mend the file's path or rights") from error
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Invalid("unreadable-manifest", f"{path} is no ordinary file", "name a folder that holds colony.toml")
-        return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        hint = "name a folder that holds a colony.toml which the daemon may read"
+        raise Invalid("unreadable-manifest", f"{path}: {error.strerror}", hint) from error

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from colony_core import clock, naming
+from colony_core import clock, naming, supervision
 from colony_core.errors import ColonyError, TooSlow
 from colony_core.events import ServiceStateChanged
 from colony_core.processes import Exited, Keeper, KeeperLost, Launch, Process
-from colony_core.supervision import Backoff, ChildSpec, Limit, PlannedStop, Restart, Status, supervisor_spec
+from colony_core.supervision import Backoff, ChildSpec, Limit, PlannedStop, Restart, RestartLimit, Status, supervisor_spec
 from colony_core.views import ServiceView
 
 from .environment import read_env_file, service_environment
@@ -136,6 +136,16 @@ class Service:
             )
         )
         self.colony.service_changed(self)
+
+    def give_up(self, event: supervision.LimitReached) -> None:
+        """The limit was passed: the service fails, alone, until somebody starts it again."""
+        limit = event.limit
+        self.enter(ServiceState.FAILED, f"restarted {limit.count} times in {limit.period:g} s; last: {self.last_exit or self.reason}")
+
+    def is_own_doing(self, event: supervision.Event) -> bool:
+        """Whether an event tells no more than that the service's process ended, which its state shows already."""
+        error = getattr(getattr(event, "exit", None), "error", None)
+        return isinstance(error, (ServiceExited, RestartLimit))
 
     async def _run(self, *, status: Status) -> None:
         """One process, from its launch or adoption to its end; what its end means is decided by raising or returning."""

@@ -23,6 +23,11 @@ from .services import normal_services
 
 MAX_BYTES = 2**20
 MOST_SERVICES = 100
+MOST_KEY_PARTS = 32
+_LONG_KEY = re.compile(
+    r"""(?<![\w.-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
+    rf"{{{MOST_KEY_PARTS}}}"
+)
 SECTIONS = ("colony", "services", "service", "setup", "terminal", "limits")
 INSTEAD = {
     "environment": "write [colony.environment]",
@@ -65,13 +70,13 @@ def decode_manifest(data: bytes, *, where: str) -> str:
         raise _broken("not-utf8", where, line, "not UTF-8", "save the file as UTF-8") from None
 
 
-def normal_form(text: str, *, where: str, templates: Mapping[str, str], template: str | None) -> dict[str, Any]:
-    """The normal form of `text` over its template; raises Invalid."""
+def normal_form(text: str, *, where: str, templates: Mapping[str, str] | None, template: str | None) -> dict[str, Any]:
+    """The normal form of `text` over its template (which is read with `templates` None); raises Invalid."""
     raw = _parse(text, where)
     mistakes = Mistakes(where, lru_cache(1)(partial(locate, text)))
     document = _document(raw, mistakes)
     name = _template_name(document, templates, template, mistakes)
-    if name is not None:
+    if name is not None and templates is not None:
         document = _over(_template(name, templates), document)
     form = _form(document, mistakes)
     mistakes.tell()
@@ -82,15 +87,19 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         if len(text.encode()) > MAX_BYTES:
             raise _too_large(where)
+        if found := _LONG_KEY.search(text):  # tomllib's time grows with the square of a key's parts: 20,000 take 20 s
+            line = text.count("\n", 0, found.start()) + 1
+            message = f"a key of more than {MOST_KEY_PARTS} parts"
+            raise _broken("malformed-toml", where, line, message, "no key of a manifest has more than four")
         return tomllib.loads(text)
     except UnicodeEncodeError as error:
         line = text.count("\n", 0, error.start) + 1
         raise _broken("not-utf8", where, line, "not UTF-8", "save the file as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         found = re.fullmatch(r"(?s)(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
-        message, line, column = found.groups() if found else (str(error), None, None)
-        number = int(line) if line else text.count("\n") + 1
-        place = f", column {column}" if column else ""
+        message = found[1] if found else str(error)
+        number = int(found[2]) if found and found[2] else text.count("\n") + 1
+        place = f", column {found[3]}" if found and found[3] else ""
         raise _broken("malformed-toml", where, number, f"not TOML{place}: {message}", "see https://toml.io") from None
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists to no end
         raise _broken("malformed-toml", where, None, f"not TOML that can be read: {error}", DOCS) from None
@@ -157,15 +166,18 @@ def _named(index: str | int, table: dict[str, Any]) -> tuple[str, dict[str, Any]
 
 
 def _template_name(
-    document: _Document, templates: Mapping[str, str], given: str | None, mistakes: Mistakes
+    document: _Document, templates: Mapping[str, str] | None, given: str | None, mistakes: Mistakes
 ) -> str | None:
     name = document.colony.get("template", given)
     if name is None:
         return None
+    if templates is None:
+        mistake = Mistake("a template cannot start from another one", "write what it needs into it")
+        mistakes.add(mistake, ("colony", "template"))
+        return None
     if not isinstance(name, str) or name not in templates:
         nearest = did_you_mean(name, list(templates)) if isinstance(name, str) else ""
-        known = ", ".join(sorted(templates)) or "there are none here"
-        hint = f"did you mean {nearest}?" if nearest else f"templates: {known}"
+        hint = f"did you mean {nearest}?" if nearest else f"templates: {', '.join(sorted(templates)) or 'none'}"
         mistake = Mistake(f"no template {check.described(name)}", hint, code="unknown-template")
         mistake.nearest = nearest
         mistakes.add(mistake, ("colony", "template"))
@@ -176,7 +188,7 @@ def _template_name(
 def _template(name: str, templates: Mapping[str, str]) -> _Document:
     """The document of a template, which must be a good manifest by itself."""
     where = f"template {name}"
-    normal_form(templates[name], where=where, templates={}, template=None)
+    normal_form(templates[name], where=where, templates=None, template=None)
     return _document(_parse(templates[name], where), Mistakes(where, dict))
 
 

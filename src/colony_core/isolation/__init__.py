@@ -1,0 +1,40 @@
+"""Walls: one Cell per colony, a network namespace with its cable, addresses, names and firewall.
+
+The story: `modes` finds out how the rights are had here; `kernel` is the one thread that changes networks; `builder` says what it does,
+with requests that `netlink` has encoded; `walls` keeps the slots and paces what the kernel has to clean up; `cell` is the handle, whose
+sockets are born inside; `firewall` keeps colonies apart with one static ruleset; `names` answers DNS inside a cell where the host's
+resolver listens on loopback. `fake` is cardboard, for tests that ask for it by name.
+"""
+
+from .addresses import AddressPlan, Addresses
+from .cell import Cell, Listener, Step, kill_namespace
+from .fake import FakeIsolation, open_fake_isolation
+from .firewall import EgressReport, docker_blocks_forwarding
+from .modes import Mode, ModeReport, choose_mode, probe
+from .names import host_nameservers, needs_forwarding, serve_names
+from .rootless import enter_rootless, is_rootless
+from .walls import Isolation, open_isolation
+
+__all__ = [
+    "AddressPlan",
+    "Addresses",
+    "Cell",
+    "EgressReport",
+    "FakeIsolation",
+    "Isolation",
+    "Listener",
+    "Mode",
+    "ModeReport",
+    "Step",
+    "choose_mode",
+    "docker_blocks_forwarding",
+    "enter_rootless",
+    "host_nameservers",
+    "is_rootless",
+    "kill_namespace",
+    "needs_forwarding",
+    "open_fake_isolation",
+    "open_isolation",
+    "probe",
+    "serve_names",
+]

@@ -1,0 +1,213 @@
+"""What the kernel thread does to make, find and unmake a cell. Every function here runs in that thread."""
+
+import os
+import socket
+import struct
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import attrs
+
+from colony_core import naming
+
+from . import netlink, syscalls
+from .addresses import AddressPlan, Addresses
+from .cell import Cell, Step
+from .kernel import OWN_NAMESPACE, Kernel, is_namespace
+
+UP_SECONDS = 0.1
+UP_PAUSE_SECONDS = 0.001
+SYSCTLS = {"net/ipv4/ip_unprivileged_port_start": "0", "net/ipv4/ping_group_range": "0 2147483647"}
+"""Services may listen on port 80, and ping, without being root: the whole network is their colony's."""
+
+
+@attrs.define
+class Builder:
+    """The kernel thread's hands: where names are bound, and the routing socket of the hosts' side."""
+
+    kernel: Kernel
+    plan: AddressPlan
+    folder: Path | None
+    """Where namespaces are bound; None binds nothing, so that they go with this process."""
+    routing: socket.socket
+
+    def build(self, name: str, at: Addresses) -> Cell:
+        """A cell, verified up at both ends; whatever fails, nothing of it stays. Raises OSError (FileExistsError: the name is bound)."""
+        began = time.perf_counter()
+        with ExitStack() as undo:
+            syscalls.unshare(syscalls.CLONE_NEWNET)
+            undo.callback(self.kernel.go_home)
+            fd = os.open(OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+            undo.callback(os.close, fd)
+            path = self._bind(name, fd, undo)
+            bound = time.perf_counter()
+            inside = undo.enter_context(netlink.open_socket())
+            self._connect(name, at, fd, inside, undo)
+            for key, value in SYSCTLS.items():
+                _write(f"/proc/sys/{key}", value)
+            self.kernel.go_home()
+            self._await_up(at, inside)
+            inside.close()
+            steps = (
+                Step("namespace", bound - began, naming.namespace_name(name)),
+                Step(
+                    "veth", time.perf_counter() - bound, f"{naming.host_link_alias(name)} {at.host_ip} – {at.cell_ip}"
+                ),
+            )
+            undo.pop_all()
+        return Cell(self.kernel, name, at, fd=fd, path=path, steps=steps)
+
+    def adopt(self, name: str) -> Cell | None:
+        """The cell that is bound under `name`, if it is whole: its address in our plan, its cable at both ends."""
+        if self.folder is None:
+            return None
+        path = self.folder / naming.namespace_name(name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        at = self._addresses_of(name, fd) if is_namespace(fd) else None
+        if at is None:
+            os.close(fd)
+            return None
+        return Cell(self.kernel, name, at, fd=fd, path=path, steps=())
+
+    def found(self) -> tuple[str, ...]:
+        """The names that are bound in our folder."""
+        prefix = naming.namespace_name("")
+        if self.folder is None or not self.folder.is_dir():
+            return ()
+        return tuple(
+            sorted(entry.name.removeprefix(prefix) for entry in self.folder.iterdir() if entry.name.startswith(prefix))
+        )
+
+    def inode(self, name: str) -> int | None:
+        """The namespace that is bound under `name`."""
+        if self.folder is None:
+            return None
+        try:
+            fd = os.open(self.folder / naming.namespace_name(name), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return os.fstat(fd).st_ino if is_namespace(fd) else None
+        finally:
+            os.close(fd)
+
+    def unbind(self, name: str) -> None:
+        """Takes the name away; nothing there is fine."""
+        if self.folder is not None:
+            path = self.folder / naming.namespace_name(name)
+            syscalls.unmount(str(path))
+            path.unlink(missing_ok=True)
+
+    def drop(self, cell: Cell) -> None:
+        """Lets go of a cell; the kernel removes it, cable and all, when nobody else holds on to it."""
+        self.unbind(cell.name)
+        fd, cell.fd = cell.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def release(self, cell: Cell) -> None:
+        """Closes our handle and leaves the cell as it is."""
+        fd, cell.fd = cell.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def link_exists(self, ifindex: int) -> bool:
+        """Whether the host's end of a cable is still there."""
+        return netlink.find_link(self.routing, ifindex=ifindex) is not None
+
+    def alias_index(self, name: str) -> int | None:
+        """The index of the link with a colony's alias."""
+        found = netlink.find_link(self.routing, name=naming.host_link_alias(name)) if _has_alias(name) else None
+        return found[0] if found else None
+
+    def delete_link(self, ifindex: int) -> None:
+        """Removes a cable by its host's end; nothing there is fine."""
+        try:
+            netlink.transact(self.routing, netlink.delete_link(ifindex), 1)
+        except netlink.NetlinkError as error:
+            if error.errno != 19:  # ENODEV
+                raise
+
+    def _bind(self, name: str, fd: int, undo: ExitStack) -> Path:
+        if self.folder is None:
+            return Path(f"/proc/{os.getpid()}/fd/{fd}")
+        path = self.folder / naming.namespace_name(name)
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        undo.callback(self.unbind, name)
+        syscalls.bind_mount(OWN_NAMESPACE, str(path))
+        return path
+
+    def _connect(self, name: str, at: Addresses, fd: int, inside: socket.socket, undo: ExitStack) -> None:
+        host_ip, cell_ip = socket.inet_aton(at.host_ip), socket.inet_aton(at.cell_ip)
+        host, cell = netlink.host_template(), netlink.cell_template()
+        batch = host.fill(
+            link=at.link.encode(),
+            ifindex=netlink.index(at.ifindex),
+            namespace=netlink.index(fd),
+            host_ip=host_ip,
+            cell_ip=cell_ip,
+            host_mac=at.host_mac,
+            cell_mac=at.cell_mac,
+        )
+        try:
+            netlink.transact(self.routing, batch, host.requests)
+        except netlink.NetlinkError as error:
+            if error.errno == 17:  # the link or its index is taken: it is not ours to remove
+                raise LinkTakenError(at.slot) from error
+            raise
+        undo.callback(self.delete_link, at.ifindex)
+        netlink.transact(inside, cell.fill(host_ip=host_ip, cell_ip=cell_ip, host_mac=at.host_mac), cell.requests)
+        netlink.transact(self.routing, netlink.set_alias(at.ifindex, naming.host_link_alias(name)), 1)
+
+    def _await_up(self, at: Addresses, inside: socket.socket) -> None:
+        """Both ends operational: a packet sent before that is dropped, and its sender waits a second before it tries again."""
+        deadline = time.perf_counter() + UP_SECONDS
+        for sock, ifindex in ((self.routing, at.ifindex), (inside, netlink.CELL_INDEX)):
+            while not _is_up(sock, ifindex):
+                if time.perf_counter() > deadline:
+                    raise TimeoutError(110, f"link {ifindex} does not come up")
+                time.sleep(UP_PAUSE_SECONDS)
+
+    def _addresses_of(self, name: str, fd: int) -> Addresses | None:
+        with self.kernel.inside(fd), netlink.open_socket() as inside:
+            own = [
+                netlink.attributes(p, 8).get(2)
+                for p in netlink.dump(inside, 22, socket.AF_INET)
+                if _index_of(p) == netlink.CELL_INDEX
+            ]
+        if len(own) != 1 or own[0] is None:
+            return None
+        at = self.plan.find(socket.inet_ntoa(own[0]))
+        if at is None or self.alias_index(name) != at.ifindex or not _is_up(self.routing, at.ifindex):
+            return None
+        return at
+
+
+class LinkTakenError(OSError):
+    """The slot's link exists already; another slot may be free."""
+
+
+def _is_up(sock: socket.socket, ifindex: int) -> bool:
+    found = netlink.find_link(sock, ifindex=ifindex)
+    return found is not None and found[1].get(netlink.OPERSTATE) == bytes([netlink.OPER_UP])
+
+
+def _index_of(payload: bytes) -> int:
+    number: int = struct.unpack_from("=I", payload, 4)[0]
+    return number
+
+
+def _has_alias(name: str) -> bool:
+    return len(naming.host_link_alias(name)) < 128
+
+
+def _write(path: str, value: str) -> None:
+    try:
+        with open(path, "w") as file:
+            file.write(value)
+    except FileNotFoundError:
+        pass  # a kernel without it needs none

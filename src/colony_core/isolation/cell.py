@@ -1,0 +1,172 @@
+"""One colony's walls, as a handle: what they are, and sockets that are born inside them."""
+
+import os
+import signal
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from colony_core.errors import TooSlow
+
+from .addresses import Addresses
+from .netlink import messages
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+Socket = socket.socket  # the classes below have a method of that name
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY = 20
+TCP_LISTEN = 10
+KILL_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 0.1
+
+
+@attrs.frozen
+class Step:
+    """One step of building, and the seconds it took."""
+
+    name: str
+    seconds: float
+    detail: str = ""
+
+
+@attrs.frozen
+class Listener:
+    """A TCP socket of the cell that listens."""
+
+    address: str
+    port: int
+
+
+class Cell:
+    """A namespace with its cable and addresses. Made and ended by Isolation; a destroyed cell answers every call with OSError."""
+
+    def __init__(
+        self, kernel: "Kernel", name: str, at: Addresses, *, fd: int, path: Path, steps: tuple[Step, ...]
+    ) -> None:
+        self.name = name
+        self.slot = at.slot
+        self.address = at.cell_ip
+        self.gateway = at.host_ip
+        self.link = at.link
+        self.ifindex = at.ifindex
+        self.path = path
+        self.inode = os.fstat(fd).st_ino
+        self.steps = steps
+        self.fd = fd
+        self._kernel = kernel
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.name} {self.address} on {self.link}>"
+
+    async def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Socket:
+        """A socket of the cell's network; it stays one wherever it is used, and keeps the namespace alive until it is closed."""
+        return await self._kernel.run(self._socket, family, kind, 0)
+
+    async def connect(self, port: int) -> trio.SocketStream:
+        """A connection to a port of the cell: on 127.0.0.1, else on ::1, else on the cell's own address. Raises OSError if nobody listens."""
+        error: OSError | None = None
+        for family, address in (
+            (socket.AF_INET, "127.0.0.1"),
+            (socket.AF_INET6, "::1"),
+            (socket.AF_INET, self.address),
+        ):
+            try:
+                sock = trio.socket.from_stdlib_socket(await self.socket(family))
+                try:
+                    await sock.connect((address, port))
+                    return trio.SocketStream(sock)
+                except BaseException:
+                    sock.close()
+                    raise
+            except OSError as refused:
+                error = error or refused
+        assert error is not None
+        raise error
+
+    async def listeners(self) -> tuple[Listener, ...]:
+        """Every listening TCP socket of the cell, asked of the kernel directly (about 30 µs)."""
+        return await self._kernel.run(self._listeners)
+
+    async def pids(self) -> tuple[int, ...]:
+        """Every process of the cell, found by its namespace, whoever started it."""
+        return await trio.to_thread.run_sync(pids_in, self.inode)
+
+    async def kill(self) -> int:
+        """Kills every process of the cell and returns how many there were; looks again until nobody is left.
+
+        Raises TooSlow (`unkillable`) naming those who are still there after ten seconds (uninterruptible sleep).
+        """
+        return await kill_namespace(self.inode)
+
+    def _socket(self, family: int, kind: int, protocol: int) -> Socket:
+        if self.fd < 0:
+            raise ConnectionRefusedError(f"cell {self.name} is gone")
+        with self._kernel.inside(self.fd):
+            return socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+
+    def _listeners(self) -> tuple[Listener, ...]:
+        with self._socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as sock:
+            return tuple(found for family in (socket.AF_INET, socket.AF_INET6) for found in _listening(sock, family))
+
+
+def _listening(sock: socket.socket, family: int) -> Iterator[Listener]:
+    request = struct.pack("=BBBBI", family, socket.IPPROTO_TCP, 0, 0, 1 << TCP_LISTEN) + bytes(48)
+    sock.send(struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, 0x301, 1, 0) + request)
+    while True:
+        for kind, _, payload in messages(sock.recv(1 << 17)):
+            if kind != SOCK_DIAG_BY_FAMILY:
+                return
+            (port,) = struct.unpack_from(">H", payload, 4)
+            size = 4 if family == socket.AF_INET else 16
+            yield Listener(socket.inet_ntop(family, payload[8 : 8 + size]), port)
+
+
+async def kill_namespace(inode: int) -> int:
+    """Kills every process in the namespace `inode` until none is found."""
+    killed: set[int] = set()
+    pause = 0.001
+    with trio.move_on_after(KILL_SECONDS, shield=True):
+        while pids := await trio.to_thread.run_sync(pids_in, inode):
+            for pid in pids:
+                killed.add(pid)
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except (ProcessLookupError, PermissionError):
+                    continue
+            await trio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        return len(killed)
+    left = ", ".join(str(pid) for pid in pids_in(inode))
+    raise TooSlow(
+        "unkillable",
+        f"processes {left} do not die within {KILL_SECONDS:g} s",
+        "they wait for the kernel; look at dmesg",
+    )
+
+
+def pids_in(inode: int) -> tuple[int, ...]:
+    """The processes whose threads live in a network namespace; zombies without living threads do not count. Never this process."""
+    own = os.getpid()
+    return tuple(
+        pid for entry in os.listdir("/proc") if entry.isdigit() and (pid := int(entry)) != own and _lives_in(pid, inode)
+    )
+
+
+def _lives_in(pid: int, inode: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino == inode
+    except FileNotFoundError:
+        pass  # gone, or a zombie leader whose other threads may live on
+    except PermissionError:
+        return False
+    try:
+        return any(os.stat(f"/proc/{pid}/task/{tid}/ns/net").st_ino == inode for tid in os.listdir(f"/proc/{pid}/task"))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False

@@ -1,0 +1,116 @@
+"""Cells of cardboard: every colony shares the host's network. Used only where a test asks for it by name."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from colony_core import naming
+from colony_core.errors import AlreadyExists
+
+from .cell import Cell, Listener, Socket, Step, _listening
+from .firewall import EgressReport
+from .modes import Mode
+from .walls import Isolation
+
+
+class FakeCell(Cell):
+    """A cell without walls: its network is that of this process."""
+
+    def __init__(self, name: str, slot: int) -> None:
+        self.name = name
+        self.slot = slot
+        self.address = self.gateway = "127.0.0.1"
+        self.link = "lo"
+        self.path = Path("/proc/self/ns/net")
+        self.inode = self.path.stat().st_ino
+        self.steps = (Step("namespace", 0.0, "fake"), Step("veth", 0.0, "fake"))
+        self.fd = 0
+
+    async def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Socket:
+        """A socket of this process's network."""
+        self._check()
+        await trio.lowlevel.checkpoint()
+        return socket.socket(family, kind | socket.SOCK_CLOEXEC)
+
+    async def listeners(self) -> tuple[Listener, ...]:
+        """Every listening TCP socket of this process's network."""
+        self._check()
+        await trio.lowlevel.checkpoint()
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as sock:
+            return tuple(found for family in (socket.AF_INET, socket.AF_INET6) for found in _listening(sock, family))
+
+    async def pids(self) -> tuple[int, ...]:
+        """Nobody: who belongs to a cell without walls cannot be told."""
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    async def kill(self) -> int:
+        """Kills nobody."""
+        await trio.lowlevel.checkpoint()
+        return 0
+
+    def _check(self) -> None:
+        if self.fd < 0:
+            raise ConnectionRefusedError(f"cell {self.name} is gone")
+
+
+class FakeIsolation(Isolation):
+    """Cells of cardboard, with the names and slots of real ones."""
+
+    def __init__(self) -> None:
+        self.mode = Mode.ROOTLESS
+        self.egress = EgressReport(True, "the host's own: these walls are fakes")
+        self.standing: dict[str, FakeCell] = {}
+
+    @property
+    def netns_dir(self) -> Path | None:
+        """Nowhere."""
+        return None
+
+    async def build(self, name: str, *, slot: int | None = None) -> Cell:
+        """A cell of cardboard; raises AlreadyExists as a real one would."""
+        naming.check_colony_name(name)
+        await trio.lowlevel.checkpoint()
+        if name in self.standing:
+            raise AlreadyExists("cell-exists", f"namespace {naming.namespace_name(name)} exists", f"colony rm {name}")
+        taken = {cell.slot for cell in self.standing.values()}
+        if slot is None or slot in taken:
+            slot = next(n for n in range(len(taken) + 1) if n not in taken)
+        cell = self.standing[name] = FakeCell(name, slot)
+        return cell
+
+    async def adopt(self, name: str) -> Cell | None:
+        """Nothing: cardboard does not outlive its process."""
+        await trio.lowlevel.checkpoint()
+        return None
+
+    async def destroy(self, cell: Cell) -> None:
+        """Forgets the cell."""
+        await trio.lowlevel.checkpoint()
+        cell.fd = -1
+        self.standing.pop(cell.name, None)
+
+    async def release(self, cell: Cell) -> None:
+        """As `destroy`: nothing would be left standing."""
+        await self.destroy(cell)
+
+    async def found(self) -> tuple[str, ...]:
+        """The names of the standing cells."""
+        await trio.lowlevel.checkpoint()
+        return tuple(sorted(self.standing))
+
+    async def clear(self, name: str) -> None:
+        """Forgets the cell of that name."""
+        await trio.lowlevel.checkpoint()
+        cell = self.standing.pop(naming.check_colony_name(name), None)
+        if cell is not None:
+            cell.fd = -1
+
+
+@asynccontextmanager
+async def open_fake_isolation(*, run_dir: Path | None = None) -> AsyncIterator[FakeIsolation]:
+    """Walls of cardboard; `run_dir` is taken so that they can stand in for real ones."""
+    yield FakeIsolation()

@@ -1,0 +1,138 @@
+"""One static ruleset for all cells, by the group of their host ends; no rule per colony.
+
+Colonies do not reach each other nor the host's ports, cannot send in another's name, and reach the outside by NAT.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import attrs
+
+from colony_core.errors import Broken, Missing
+
+from .netlink import LINK_GROUP
+
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+NFT_SECONDS = 30.0
+SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+_RULES = """
+table inet {table}
+delete table inet {table}
+table inet {table} {{
+  chain prerouting {{
+    type filter hook prerouting priority -300; policy accept;
+    iifgroup {group} fib saddr . iif oif missing counter drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    iifgroup != {group} oifgroup != {group} accept
+    ct state established,related accept
+    iifgroup {group} oifgroup {group} counter reject with icmpx admin-prohibited
+    iifgroup {group} {egress}
+    oifgroup {group} counter drop
+  }}
+  chain input {{
+    type filter hook input priority filter; policy accept;
+    iifgroup != {group} accept
+    ct state established,related accept
+    ip protocol icmp accept
+    counter reject with icmpx admin-prohibited
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {base} oifgroup != {group} masquerade
+  }}
+}}
+"""
+
+
+@attrs.frozen
+class EgressReport:
+    """Whether colonies reach the outside, and what was changed on the host for it, or why they do not."""
+
+    allowed: bool
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def table_name(base: str) -> str:
+    """The table of a range; two daemons with ranges of their own do not touch each other's."""
+    return "colony_" + base.replace(".", "_").replace("/", "_")
+
+
+def rules(base: str, *, egress: bool) -> str:
+    """The whole ruleset as text for nft(8); loading it replaces what was there under its name."""
+    verdict = "accept" if egress else "counter reject with icmpx admin-prohibited"
+    return _RULES.format(table=table_name(base), group=LINK_GROUP, base=base, egress=verdict)
+
+
+def find_nft() -> str:
+    """Where nft(8) is; raises Missing (`nft-missing`)."""
+    found = shutil.which("nft") or shutil.which("nft", path=SYSTEM_PATH)
+    if found is None:
+        raise Missing(
+            "nft-missing", "nft is not installed: colonies could not be kept apart", "sudo apt install nftables"
+        )
+    return found
+
+
+def load(base: str, *, egress: bool) -> None:
+    """Loads the ruleset in the calling thread's network. Raises Missing, Broken (`firewall`)."""
+    _nft("-f", "-", feed=rules(base, egress=egress))
+
+
+def unload(base: str) -> None:
+    """Takes the ruleset away; nothing there is fine."""
+    _nft("-f", "-", feed=f"table inet {table_name(base)}\ndelete table inet {table_name(base)}\n")
+
+
+def _nft(*arguments: str, feed: str = "") -> str:
+    try:
+        done = subprocess.run(
+            [find_nft(), *arguments], input=feed, capture_output=True, text=True, timeout=NFT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Broken("firewall", f"nft could not be run: {error}", "colony doctor") from error
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
+        raise Broken(
+            "firewall", f"nft refused the ruleset: {said}", "is the kernel's nf_tables module loaded? colony doctor"
+        )
+    return done.stdout
+
+
+def set_forwarding(note: Path) -> EgressReport:
+    """Turns IP forwarding on in the calling thread's network, and notes what it was, for whoever restores it."""
+    try:
+        if FORWARD.read_text().strip() == "1":
+            return EgressReport(True, "by NAT (forwarding was on)")
+        if not note.exists():
+            note.write_text("0")
+        FORWARD.write_text("1")
+    except OSError as error:
+        return EgressReport(False, f"none: net.ipv4.ip_forward cannot be set ({error.strerror})")
+    return EgressReport(True, "by NAT (net.ipv4.ip_forward was set, and is restored when Colony ends)")
+
+
+def restore_forwarding(note: Path) -> None:
+    """Sets IP forwarding to what it was before us."""
+    try:
+        before = note.read_text().strip()
+        if before == "0":
+            FORWARD.write_text("0")
+        note.unlink()
+    except OSError:
+        return
+
+
+def docker_blocks_forwarding() -> bool:
+    """Whether somebody's FORWARD chain (Docker's, as a rule) drops what it does not know; only root can see it."""
+    try:
+        listed = _nft("list", "chain", "ip", "filter", "FORWARD")
+    except (Missing, Broken):
+        return False
+    return "policy drop" in listed

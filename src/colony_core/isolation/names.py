@@ -1,0 +1,144 @@
+"""Names inside a cell where the host's resolver listens on loopback.
+
+The cell reads the host's /etc/resolv.conf, but its 127.0.0.53 is its own and nobody answers there. So a socket born inside answers, and
+passes each question on to the host's resolver from the host's side. Nothing is decoded: a question is its id and its bytes (RFC 1035, 7766).
+"""
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import trio
+
+Socket = socket.socket
+PORT = 53
+MOST_QUESTIONS = 200
+ANSWER_SECONDS = 5.0
+LONGEST_UDP_BYTES = 4096
+LONGEST_TCP_BYTES = 65535
+IDLE_SECONDS = 10.0
+
+
+class Inside(Protocol):
+    """What is needed of a cell."""
+
+    async def socket(self, family: int = ..., kind: int = ...) -> Socket: ...
+
+
+def host_nameservers(resolv_conf: Path) -> tuple[str, ...]:
+    """The addresses that resolv.conf(5) names, in order."""
+    try:
+        lines = resolv_conf.read_text(errors="replace").splitlines()
+    except OSError:
+        return ()
+    found = []
+    for line in lines:
+        words = line.split()
+        if len(words) > 1 and words[0] == "nameserver":
+            try:
+                found.append(str(ipaddress.ip_address(words[1].partition("%")[0])))
+            except ValueError:
+                continue
+    return tuple(found)
+
+
+def needs_forwarding(nameservers: Iterable[str]) -> tuple[str, ...]:
+    """Those that a cell cannot reach, because they are addresses of the host's own loopback."""
+    return tuple(server for server in nameservers if ipaddress.ip_address(server).is_loopback)
+
+
+async def serve_names(
+    cell: Inside,
+    nameservers: Iterable[str],
+    *,
+    port: int = PORT,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answers on each of `nameservers` inside the cell, UDP and TCP, for as long as it is not cancelled. `port` is the host's side.
+
+    Questions beyond 200 at a time are dropped, as a busy resolver would; a question without an answer is forgotten after five seconds.
+    """
+    limit = trio.CapacityLimiter(MOST_QUESTIONS)
+    async with trio.open_nursery() as nursery:
+        for server in nameservers:
+            family = socket.AF_INET6 if ":" in server else socket.AF_INET
+            questions = trio.socket.from_stdlib_socket(await cell.socket(family, socket.SOCK_DGRAM))
+            await questions.bind((server, PORT))
+            nursery.start_soon(_serve_udp, questions, server, port, limit)
+            calls = trio.socket.from_stdlib_socket(await cell.socket(family, socket.SOCK_STREAM))
+            calls.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            await calls.bind((server, PORT))
+            calls.listen(MOST_QUESTIONS)
+            handler = partial(_serve_tcp, server=server, port=port, limit=limit)
+            nursery.start_soon(trio.serve_listeners, handler, [trio.SocketListener(calls)])
+        task_status.started()
+
+
+async def _serve_udp(questions: trio.socket.SocketType, server: str, port: int, limit: trio.CapacityLimiter) -> None:
+    with questions:
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    question, asker = await questions.recvfrom(LONGEST_UDP_BYTES)
+                except OSError:  # an ICMP error of an earlier answer, told on this socket
+                    continue
+                if len(question) > 12 and limit.available_tokens > 0:
+                    nursery.start_soon(_pass_on, questions, question, asker, (server, port), limit)
+
+
+async def _pass_on(
+    questions: trio.socket.SocketType,
+    question: bytes,
+    asker: object,
+    resolver: tuple[str, int],
+    limit: trio.CapacityLimiter,
+) -> None:
+    async with limit:
+        family = socket.AF_INET6 if ":" in resolver[0] else socket.AF_INET
+        with trio.move_on_after(ANSWER_SECONDS), trio.socket.socket(family, socket.SOCK_DGRAM) as line:
+            try:
+                await line.connect(resolver)
+                await line.send(question)
+                while True:
+                    answer = await line.recv(LONGEST_TCP_BYTES)
+                    if answer[:2] == question[:2]:
+                        await questions.sendto(answer, asker)
+                        return
+            except OSError:
+                return
+
+
+async def _serve_tcp(stream: trio.SocketStream, *, server: str, port: int, limit: trio.CapacityLimiter) -> None:
+    """One connection from inside is one to the resolver; both end together, or when neither says anything for a while."""
+    async with stream:
+        if limit.available_tokens <= 0:
+            return
+        async with limit:
+            try:
+                async with await trio.open_tcp_stream(server, port) as resolver:
+                    while True:
+                        with trio.fail_after(IDLE_SECONDS):
+                            await resolver.send_all(await _message(stream))
+                            await stream.send_all(await _message(resolver))
+            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, EOFError):
+                return
+
+
+async def _message(stream: trio.SocketStream) -> bytes:
+    """One message with its two bytes of length."""
+    head = await _exactly(stream, 2)
+    return head + await _exactly(stream, struct.unpack(">H", head)[0])
+
+
+async def _exactly(stream: trio.SocketStream, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        part = await stream.receive_some(count - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
