@@ -13,7 +13,7 @@ import trio
 
 from colony_core.processes import Launch, LogTarget, kill_leftovers, open_keeper
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
 
 
 @attrs.frozen

@@ -157,7 +157,7 @@ async def test_a_killed_keeper_is_told_and_its_leftovers_do_not_run_twice(place:
         )
         await place.line(keeper, "up")
         os.kill(keeper.pid, signal.SIGKILL)
-        with trio.fail_after(10), pytest.raises(KeeperLost):
+        with trio.fail_after(60), pytest.raises(KeeperLost):
             await process.wait()
         assert keeper.lost.is_set()
         with pytest.raises(KeeperLost):
@@ -181,7 +181,7 @@ async def test_a_follower_outlives_the_keeper(place: Any) -> None:
         await keeper.note(place.log, "one")
         assert (await anext(lines)).text == "one"
         await keeper.shutdown()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             other = place.run_dir.with_name("run2")
             async with open_keeper(run_dir=other, state_dir=place.state_dir) as second:
                 await second.note(place.log, "two")
@@ -206,7 +206,7 @@ async def test_versions_that_do_not_fit_are_told(place: Any) -> None:
         assert await _raw(place, {"id": 1, "op": "start"}) == "hello-first"
         await keeper.shutdown()
     listener = socket.socket(socket.AF_UNIX)
-    with listener, socket.socketpair()[0]:
+    with listener:
         (place.run_dir / "keeper.sock").unlink(missing_ok=True)
         listener.bind(f"/proc/self/fd/{_folder(place.run_dir)}/keeper.sock")
         listener.listen()
@@ -251,7 +251,7 @@ async def test_the_keeper_is_alone_in_its_session_and_lets_nobody_in(place: Any)
         assert (await (await keeper.start(place.launch("web.1", "true"))).wait()).ok
         process = await keeper.start(place.launch("web.2", "sleep", "1000"))
         os.kill(keeper.pid, signal.SIGTERM)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await keeper.lost.wait()
         assert (await process.wait()).reason == "killed by SIGTERM"
 
@@ -282,7 +282,7 @@ def _folder(path: Path) -> int:
 def _connected(place: Any) -> Iterator[socket.socket]:
     folder = _folder(place.run_dir)
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(10)
+        sock.settimeout(60)
         sock.connect(f"/proc/self/fd/{folder}/keeper.sock")
         os.close(folder)
         yield sock

@@ -57,7 +57,8 @@ async def test_what_a_main_process_leaves_behind_is_gone_before_its_end_is_told(
 
 async def test_leftovers_that_obey_end_without_waiting_for_the_kill(place: Any, is_alive: Any) -> None:
     async with place.open() as keeper:
-        source = "(trap 'echo bye; exit' TERM; echo ready; while :; do sleep 0.01; done) & sleep 0.3; exit 1"
+        loop = "(trap 'echo bye; exit' TERM; echo ready; touch up; while :; do sleep 0.01; done) &"
+        source = f"cd {place.state_dir}; {loop} until [ -e up ]; do sleep 0.01; done; exit 1"
         exited = await (await keeper.start(place.shell("web.1", source))).wait()
         assert exited.code == 1
         texts = [line.text for line in (await keeper.log_book(place.log.directory).read(0)).lines]
@@ -75,7 +76,7 @@ async def test_a_second_stop_may_shorten_the_grace(place: Any) -> None:
     async with place.open() as keeper:
         process = await keeper.start(place.shell("web.1", "trap '' TERM; echo up; while :; do sleep 0.01; done"))
         await place.line(keeper, "up")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lambda: process.stop(grace=1000))
                 await trio.testing.wait_all_tasks_blocked()
