@@ -270,6 +270,7 @@ async def open_mycelium(
         )
         keys = Keys(records)
         await keys.load()
+        await keys.local_token(config.folders.run / "token")
         house = Mycelium(means, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
         async with _tree(house, means, keeper, listener):
             try:
@@ -367,6 +368,7 @@ async def _prune(house: Mycelium, *, status: Status) -> None:
     status.started()
     while True:
         await house.idempotency.prune()
+        await house.keys.save_use()
         await trio.sleep(PRUNE_SECONDS)
 
 

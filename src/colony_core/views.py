@@ -123,7 +123,7 @@ class TokenView:
     name: str
     role: str
     created_at: str
-    token: str | None = None
+    token: str | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -57,6 +57,7 @@ async def _main(config: Config, announce: Callable[[SystemView], None]) -> None:
 
 async def _serve(house: Mycelium, *, status: Status) -> None:
     await serve(house, task_status=status)
+    await trio.sleep_forever()  # it has drained; what ends this child is the house, which ends next
 
 
 async def _obey(house: Mycelium, signals: AsyncIterator[int]) -> None:

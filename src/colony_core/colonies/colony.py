@@ -243,9 +243,9 @@ class Colony:
             for spec in self.manifest.services:
                 await self._start_service(self.services[spec.name])
             return
-        self._began = trio.current_time()
-        self.start_seconds, self.steps = None, ()
         adopting, self._was_up = self._was_up, False
+        self._began = None if adopting else trio.current_time()
+        self.start_seconds, self.steps = None, ()
         if not adopting:
             self._resting.clear()
         try:

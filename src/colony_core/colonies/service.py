@@ -198,6 +198,8 @@ class Service:
             await wait_ready(self.spec, self.colony.cell, self.colony.log, after=after)
         self._not_ready = 0
         self.enter(ServiceState.READY)
+        if adopted and self.process is not None:
+            self.since = self.process.started_at
 
     async def _dependencies(self) -> None:
         for dependency in self.spec.depends_on:

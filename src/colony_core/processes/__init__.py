@@ -14,6 +14,7 @@ A program that embeds Colony may have the same engine in a thread of its own: `o
 """
 
 from .client import Keeper, Process, open_inline_keeper, open_keeper
+from .finding import living_keeper
 from .keeper.records import is_label
 from .launch import Exited, KeeperLost, Launch, LogTarget, User, owner_of
 from .leftovers import kill_leftovers
@@ -34,6 +35,7 @@ __all__ = [
     "User",
     "is_label",
     "kill_leftovers",
+    "living_keeper",
     "open_inline_keeper",
     "open_keeper",
     "owner_of",
