@@ -123,6 +123,13 @@ class Output:
         self._write(self.stderr, painted + "\n")
         self.stderr.flush()
 
+    def urgent(self, text: str) -> None:
+        """A line on stderr from within a signal handler, where the stream itself may be in the middle of a word."""
+        os.write(
+            self.stderr.fileno(),
+            (text + "\n").encode(getattr(self.stderr, "encoding", None) or "utf-8", "backslashreplace"),
+        )
+
     def transient(self, text: str) -> None:
         """What is being waited for, on a line that the next one takes; only where stderr is a terminal."""
         if self.progress and self.environ.get("TERM") != "dumb":

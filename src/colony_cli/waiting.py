@@ -80,14 +80,21 @@ class Follower:
         """Returns when something happened to the colony, or after `seconds`."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            events = self.run.news(self.after, seconds=left)
-            ours = [event for event in events if self._ours(event)]
-            if events:
-                self.after = events[-1]["seq"]
-            for event in ours:
-                self._take(event)
-            if ours:
+            if self._heard(left):
                 return
+
+    def catch_up(self) -> None:
+        """Takes in what has happened already: a look may be newer than the last event that was heard."""
+        self._heard(0.0)
+
+    def _heard(self, seconds: float) -> bool:
+        events = self.run.news(self.after, seconds=seconds)
+        ours = [event for event in events if self._ours(event)]
+        if events:
+            self.after = events[-1]["seq"]
+        for event in ours:
+            self._take(event)
+        return bool(ours)
 
     def _ours(self, event: Mapping[str, Any]) -> bool:
         return event["type"] == "missed" or event.get("colony_id") == self.colony_id
@@ -158,11 +165,15 @@ class Steps:
         self.output = run.output
         self.follower = follower
         self.waited = False
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def draw(self, view: Mapping[str, Any], *, waited: float) -> None:
         """Draws what is new."""
         # Before it is provisioned a colony still shows the steps of its last start.
+        if view["state"] == "running" and any(
+            s["name"] not in self._told for s in view["services"] if s["state"] == "ready"
+        ):
+            self.follower.catch_up()
         done = view["steps"] if view["state"] in ("provisioning", "building", "running", "failed") else ()
         lines = [(step["name"], "done", step["detail"], duration(step["seconds"])) for step in done]
         for service in view["services"]:
@@ -184,11 +195,17 @@ class Steps:
         if self.waited:
             self.output.transient("")
 
-    def _of_service(self, service: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    def _tell(self, kind: str, state: str, name: str, detail: str, took: str) -> None:
+        if (kind, name) not in self._told:
+            self._told.add((kind, name))
+            self.finish()
+            self.output.step(state, name, detail, took)
+
+    def _of_service(self, service: Mapping[str, Any]) -> tuple[str, str]:
         port = f":{service['port']} " if service["port"] else ""
         took = self.follower.took.get(service["name"])
         detail = f"{port}{service['state']}" + (f", {service['reason']}" if service["state"] == "failed" else "")
-        return service["name"], service["state"], detail, duration(took) if took is not None else ""
+        return detail, duration(took) if took is not None else ""
 
 
 @contextmanager
@@ -199,7 +216,7 @@ def patient(run: Run, goal: Goal) -> Iterator[None]:
     def told(_signal: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         stop = f"`{goal.undo}` stops it; " if goal.undo else ""
-        run.output.note(f"\nit goes on without this command; {stop}Ctrl-C again leaves")
+        run.output.urgent(f"\nit goes on without this command; {stop}Ctrl-C again leaves")
 
     before = signal.signal(signal.SIGINT, told)
     try:

@@ -154,9 +154,9 @@ def test_spawn_measures_services_by_their_events(house: StandIn, colony: Command
     process = colony.begin("spawn", "hello", "--from", "/x")
     house.until(lambda: "hello" in house.colonies and house.colonies["hello"]["state"] == "provisioning")
     names = {"colony": "hello", "colony_id": "col_hello", "service": "web"}
-    house.publish(type="service_state", state="starting", before="stopped", reason="", pid=1, restarts=0, **names)
-    house.events[-1]["at"] = "2026-01-31T08:15:00.000Z"
-    house.publish(type="service_state", state="ready", before="starting", reason="", pid=1, restarts=0, **names)
+    rest = {"type": "service_state", "reason": "", "pid": 1, "restarts": 0, **names}
+    house.publish(**rest, state="starting", before="stopped", at="2026-01-31T08:15:00.000Z")
+    house.publish(**rest, state="ready", before="starting", at="2026-01-31T08:15:00.250Z")
     house.enter(house.colonies["hello"], "running")
     _, err = process.communicate(timeout=20)
     assert process.returncode == 0

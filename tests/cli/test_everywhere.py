@@ -137,7 +137,7 @@ def test_another_version_of_the_daemon_is_told_once(house: StandIn, colony: Comm
     assert done.err.count("the daemon is 9.9.9") == 1
     assert json.loads(colony("ls", "--json").err)["warning"]["code"] == "version-skew"
     house.version = "0.1.0"
-    assert colony("ls").err == ""
+    assert colony("ls", "-a").err == ""
 
 
 def test_the_server_is_a_flag_a_variable_or_a_path(house: StandIn, colony: Command, socket_path: Path) -> None:
