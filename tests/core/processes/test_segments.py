@@ -159,6 +159,22 @@ def test_a_full_disk_drops_lines_and_says_how_many(tmp_path: Path, monkeypatch: 
     ]
 
 
+def test_a_service_that_never_pauses_is_heard_again_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, clock = FullDisk(monkeypatch), Clock()
+    writer = LogWriter(str(tmp_path), Limits(), monotonic=clock)
+    disk.room = 0
+    write(writer, "lost")
+    disk.room = 10**9
+    for _ in range(50):
+        clock.now += 0.01
+        write(writer, "again")
+    writer.close()
+    lines = read_after(tmp_path, 0, limit=100).lines
+    assert lines[0].stream == "dropped"
+    assert len(lines) - 1 + int(lines[0].text) == 51
+    assert len(lines) > 20
+
+
 @given(st.lists(st.tuples(st.integers(0, 120), st.integers(1, 4)), max_size=12))
 def test_on_a_full_disk_every_line_is_there_or_counted(steps: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as monkeypatch:

@@ -112,6 +112,7 @@ class LogWriter:
         written = self._write(encode(self.next, at_ms, label, groups), at_ms)
         if written < count:
             self._drop(label, count - written)
+            self._retry_at = self._monotonic() + RETRY_SECONDS
 
     def tell_dropped(self) -> bool:
         """Writes how many records were dropped, if the disk takes it again; whether nothing is left to tell."""
@@ -133,7 +134,6 @@ class LogWriter:
 
     def _drop(self, label: bytes, count: int) -> None:
         self.dropped[label] = self.dropped.get(label, 0) + count
-        self._retry_at = max(self._retry_at, self._monotonic() + RETRY_SECONDS)
 
     def _write(self, data: bytes, at_ms: int) -> int:
         """How many records of `data` are on disk now; what is torn is cut off."""

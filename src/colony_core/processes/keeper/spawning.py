@@ -205,13 +205,21 @@ def _enter(target: int, command: Command) -> None:
         ) from error
 
 
+def _nowhere(command: Command, error: OSError) -> bool:
+    """Whether "permission denied" comes from a closed folder in PATH, while the command is in none of them."""
+    name = command.argv[0]
+    if not isinstance(error, PermissionError) or error.filename != name or "/" in name or error.errno != errno.EACCES:
+        return False
+    return not any(os.path.exists(os.path.join(folder, name)) for folder in os.get_exec_path(command.env))
+
+
 def _refusal(command: Command, error: OSError) -> Refusal:
     name = command.argv[0]
     if error.filename == command.cwd and not os.path.isdir(command.cwd):
         return Refusal(
             "NotFound", "cwd-missing", f"the working directory {command.cwd} of {command.label} is not there"
         )
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
+    if isinstance(error, FileNotFoundError | NotADirectoryError) or _nowhere(command, error):
         path = os.path.join(command.cwd, name)
         if "/" in name and os.path.exists(path):
             hint = f"look at the first line of {path}"
