@@ -1,9 +1,11 @@
 """What the kernel thread does to make, find and unmake a cell. Every function here runs in that thread."""
 
+import errno
 import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,10 +18,13 @@ from .addresses import AddressPlan, Addresses
 from .cell import Cell, Step
 from .kernel import OWN_NAMESPACE, Kernel, is_namespace
 
+IF_INET6 = Path("/proc/net/if_inet6")
 UP_SECONDS = 0.1
 UP_PAUSE_SECONDS = 0.001
-SYSCTLS = {"net/ipv4/ip_unprivileged_port_start": "0", "net/ipv4/ping_group_range": "0 2147483647"}
-"""Services may listen on port 80, and ping, without being root: the whole network is their colony's."""
+QUIET_IPV6 = "net/ipv6/conf/default/disable_ipv6"
+"""Interfaces made from now on have no IPv6: no link-local address, no solicitations. Loopback exists already and keeps ::1."""
+UNPRIVILEGED_PORTS = "net/ipv4/ip_unprivileged_port_start"
+PING_GROUPS = "net/ipv4/ping_group_range"
 
 
 @attrs.define
@@ -43,9 +48,8 @@ class Builder:
             path = self._bind(name, fd, undo)
             bound = time.perf_counter()
             inside = undo.enter_context(netlink.open_socket())
+            _tune()
             self._connect(name, at, fd, inside, undo)
-            for key, value in SYSCTLS.items():
-                _write(f"/proc/sys/{key}", value)
             self.kernel.go_home()
             self._await_up(at, inside)
             inside.close()
@@ -103,8 +107,9 @@ class Builder:
             path.unlink(missing_ok=True)
 
     def drop(self, cell: Cell) -> None:
-        """Lets go of a cell; the kernel removes it, cable and all, when nobody else holds on to it."""
+        """Lets go of a cell; the kernel removes it, cable and all, when nobody else holds on to it. Its names are free at once."""
         self.unbind(cell.name)
+        self._drop_alias(cell.ifindex, cell.name)
         fd, cell.fd = cell.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -121,47 +126,76 @@ class Builder:
 
     def alias_index(self, name: str) -> int | None:
         """The index of the link with a colony's alias."""
-        found = netlink.find_link(self.routing, name=naming.host_link_alias(name)) if _has_alias(name) else None
+        found = netlink.find_link(self.routing, name=naming.host_link_alias(name))
         return found[0] if found else None
+
+    def links(self) -> Iterator[int]:
+        """The indices of all cables of our kind, ours or not."""
+        for payload in list(netlink.dump(self.routing, netlink.GETLINK, socket.AF_UNSPEC)):
+            name = netlink.attributes(payload, 16).get(netlink.LINK_NAME, b"").rstrip(b"\0").decode(errors="replace")
+            if name.startswith("vc-"):
+                yield struct.unpack_from("=i", payload, 4)[0]
 
     def delete_link(self, ifindex: int) -> None:
         """Removes a cable by its host's end; nothing there is fine."""
         try:
             netlink.transact(self.routing, netlink.delete_link(ifindex), 1)
         except netlink.NetlinkError as error:
-            if error.errno != 19:  # ENODEV
+            if error.errno != errno.ENODEV:
                 raise
 
     def _bind(self, name: str, fd: int, undo: ExitStack) -> Path:
         if self.folder is None:
             return Path(f"/proc/{os.getpid()}/fd/{fd}")
         path = self.folder / naming.namespace_name(name)
-        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+        except FileExistsError:
+            if self.inode(name) is not None:
+                raise
+            # the empty file of a binding that went with its mount namespace: as good as none
         undo.callback(self.unbind, name)
         syscalls.bind_mount(OWN_NAMESPACE, str(path))
         return path
 
     def _connect(self, name: str, at: Addresses, fd: int, inside: socket.socket, undo: ExitStack) -> None:
         host_ip, cell_ip = socket.inet_aton(at.host_ip), socket.inet_aton(at.cell_ip)
-        host, cell = netlink.host_template(), netlink.cell_template()
-        batch = host.fill(
-            link=at.link.encode(),
-            ifindex=netlink.index(at.ifindex),
-            namespace=netlink.index(fd),
-            host_ip=host_ip,
-            cell_ip=cell_ip,
-            host_mac=at.host_mac,
-            cell_mac=at.cell_mac,
+        ifindex, macs = netlink.index(at.ifindex), {"host_mac": at.host_mac, "cell_mac": at.cell_mac}
+        cable, host, cell = (
+            netlink.cable_template(),
+            netlink.host_template(ipv6=IF_INET6.exists()),
+            netlink.cell_template(),
         )
-        try:
-            netlink.transact(self.routing, batch, host.requests)
+        try:  # alone in its batch: if the link is somebody else's, the rest must not be done to it
+            request = cable.fill(link=at.link.encode(), ifindex=ifindex, namespace=netlink.index(fd), **macs)
+            netlink.transact(self.routing, request, cable.requests)
         except netlink.NetlinkError as error:
-            if error.errno == 17:  # the link or its index is taken: it is not ours to remove
+            if error.errno == errno.EEXIST:
                 raise LinkTakenError(at.slot) from error
             raise
         undo.callback(self.delete_link, at.ifindex)
+        batch = host.fill(ifindex=ifindex, host_ip=host_ip, cell_ip=cell_ip, cell_mac=at.cell_mac)
+        netlink.transact(self.routing, batch, host.requests)
         netlink.transact(inside, cell.fill(host_ip=host_ip, cell_ip=cell_ip, host_mac=at.host_mac), cell.requests)
-        netlink.transact(self.routing, netlink.set_alias(at.ifindex, naming.host_link_alias(name)), 1)
+        self._set_alias(at.ifindex, name)
+
+    def _set_alias(self, ifindex: int, name: str) -> None:
+        request = netlink.set_alias(ifindex, naming.host_link_alias(name))
+        try:
+            netlink.transact(self.routing, request, 1)
+        except netlink.NetlinkError as error:
+            left_over = self.alias_index(name) if error.errno == errno.EEXIST else None
+            if left_over is None:
+                raise
+            self._drop_alias(left_over, name)  # a dead cell's cable, which somebody's socket keeps alive
+            netlink.transact(self.routing, request, 1)
+
+    def _drop_alias(self, ifindex: int, name: str) -> None:
+        try:
+            netlink.transact(self.routing, netlink.drop_alias(ifindex, naming.host_link_alias(name)), 1)
+        except netlink.NetlinkError as error:
+            if error.errno not in (errno.ENODEV, errno.ENOENT, errno.EINVAL):  # the link, or its name, is gone already
+                raise
 
     def _await_up(self, at: Addresses, inside: socket.socket) -> None:
         """Both ends operational: a packet sent before that is dropped, and its sender waits a second before it tries again."""
@@ -169,7 +203,7 @@ class Builder:
         for sock, ifindex in ((self.routing, at.ifindex), (inside, netlink.CELL_INDEX)):
             while not _is_up(sock, ifindex):
                 if time.perf_counter() > deadline:
-                    raise TimeoutError(110, f"link {ifindex} does not come up")
+                    raise TimeoutError(errno.ETIMEDOUT, f"link {ifindex} does not come up")
                 time.sleep(UP_PAUSE_SECONDS)
 
     def _addresses_of(self, name: str, fd: int) -> Addresses | None:
@@ -201,13 +235,21 @@ def _index_of(payload: bytes) -> int:
     return number
 
 
-def _has_alias(name: str) -> bool:
-    return len(naming.host_link_alias(name)) < 128
-
-
-def _write(path: str, value: str) -> None:
+def _tune() -> None:
+    """In the cell's namespace: the whole network is the colony's, so its services may listen on port 80, and ping, without being root."""
+    _write(QUIET_IPV6, "1")
+    _write(UNPRIVILEGED_PORTS, "0")
     try:
-        with open(path, "w") as file:
+        _write(PING_GROUPS, "0 2147483647")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        _write(PING_GROUPS, f"{os.getgid()} {os.getgid()}")  # a user namespace knows its own group only
+
+
+def _write(key: str, value: str) -> None:
+    try:
+        with open(f"/proc/sys/{key}", "w") as file:
             file.write(value)
     except FileNotFoundError:
-        pass  # a kernel without it needs none
+        return  # a kernel without it needs none

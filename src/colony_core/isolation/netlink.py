@@ -15,13 +15,15 @@ import attrs
 REQUEST, ACK, CREATE, EXCLUSIVE, DUMP = 1, 4, 0x400, 0x200, 0x300
 ERROR, DONE = 2, 3
 NEWLINK, DELLINK, GETLINK, NEWADDR, NEWROUTE, GETROUTE, NEWNEIGH = 16, 17, 18, 20, 24, 26, 28
-NEWLINKPROP = 108
+NEWLINKPROP, DELLINKPROP = 108, 109
+NO_LINK_LOCAL = 1
 SOL_NETLINK, CAP_ACK, EXT_ACK = 270, 10, 11
 PERMANENT = 0x80
 CELL_INDEX = 100
 LINK_GROUP = 192
 """Every host end is in this interface group, so that one static ruleset covers all of them."""
 OPERSTATE, OPER_UP = 16, 6
+LINK_NAME = 3
 SKIP_STATISTICS = 8
 
 _HEADER = struct.Struct("=IHHII")
@@ -113,31 +115,43 @@ _IFINDEX, _FD = 0x5A5B5C5D, 0x4A4B4C4D
 
 
 @cache
-def host_template() -> Template:
-    """The cable with its far end in the cell's namespace, the host's address, and the cell as a permanent neighbour.
-
-    The far end is made *in* the namespace: moving it there later costs 15 ms of waiting for RCU under the lock of all networking. Permanent
-    neighbours are no luxury: the table has 1024 entries for all namespaces together, and an ARP reply can be late.
-    """
+def cable_template() -> Template:
+    """The cable, with its far end in the cell's namespace: moving it there later costs 15 ms of waiting for RCU under the lock of all networking."""
     queues = [["IFLA_NUM_TX_QUEUES", 1], ["IFLA_NUM_RX_QUEUES", 1]]
     peer = {
         "index": CELL_INDEX,
         "attrs": [["IFLA_IFNAME", "eth0"], ["IFLA_ADDRESS", _MB], ["IFLA_NET_NS_FD", _FD], *queues],
     }
     veth = {"attrs": [["IFLA_INFO_KIND", "veth"], ["IFLA_INFO_DATA", {"attrs": [["VETH_INFO_PEER", peer]]}]]}
-    link = [["IFLA_IFNAME", _LINK], ["IFLA_ADDRESS", _MA], ["IFLA_GROUP", LINK_GROUP], *queues, ["IFLA_LINKINFO", veth]]
+    group = ["IFLA_GROUP", LINK_GROUP]
+    link = [["IFLA_IFNAME", _LINK], ["IFLA_ADDRESS", _MA], group, *queues, ["IFLA_LINKINFO", veth]]
     return _template(
-        [
-            ("link", NEWLINK, CREATE | EXCLUSIVE, {"index": _IFINDEX, "flags": 1, "change": 1}, link),
-            ("address", NEWADDR, CREATE | EXCLUSIVE, _address(_IFINDEX), [["IFA_LOCAL", _A], ["IFA_ADDRESS", _A]]),
-            ("neighbour", NEWNEIGH, CREATE, _neighbour(_IFINDEX), [["NDA_DST", _B], ["NDA_LLADDR", _MB]]),
-        ],
+        [("link", NEWLINK, CREATE | EXCLUSIVE, {"index": _IFINDEX}, link)],
         link=_LINK.encode(),
         ifindex=index(_IFINDEX),
         namespace=index(_FD),
+        host_mac=_mac(_MA),
+        cell_mac=_mac(_MB),
+    )
+
+
+@cache
+def host_template(*, ipv6: bool) -> Template:
+    """The host's end: up, without a link-local address, with its address, and with the cell as a permanent neighbour.
+
+    Permanent neighbours are no luxury: the table has 1024 entries for all namespaces together, and an ARP reply can be late.
+    """
+    generation = {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", NO_LINK_LOCAL]]}
+    quiet = [["IFLA_AF_SPEC", {"attrs": [["AF_INET6", generation]]}]] if ipv6 else []
+    return _template(
+        [
+            ("link", NEWLINK, 0, {"index": _IFINDEX, "flags": 1, "change": 1}, quiet),
+            ("address", NEWADDR, CREATE | EXCLUSIVE, _address(_IFINDEX), [["IFA_LOCAL", _A], ["IFA_ADDRESS", _A]]),
+            ("neighbour", NEWNEIGH, CREATE, _neighbour(_IFINDEX), [["NDA_DST", _B], ["NDA_LLADDR", _MB]]),
+        ],
+        ifindex=index(_IFINDEX),
         host_ip=socket.inet_aton(_A),
         cell_ip=socket.inet_aton(_B),
-        host_mac=_mac(_MA),
         cell_mac=_mac(_MB),
     )
 
@@ -162,19 +176,19 @@ def cell_template() -> Template:
 
 def warm_up() -> None:
     """Encodes both batches, so that the first cell does not wait for pyroute2's import."""
-    host_template()
+    cable_template()
+    host_template(ipv6=True)
     cell_template()
 
 
 def set_alias(ifindex: int, name: str) -> bytes:
     """Gives a link a second name; links' own names hold 15 bytes, which is too few for a colony's."""
-    attribute = name.encode() + b"\0"
-    inner = struct.pack("=HH", 4 + len(attribute), 53) + attribute  # IFLA_ALT_IFNAME
-    inner += b"\0" * (-len(inner) % 4)
-    body = (
-        struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + struct.pack("=HH", 4 + len(inner), 52 | 0x8000) + inner
-    )  # IFLA_PROP_LIST, nested
-    return _HEADER.pack(_HEADER.size + len(body), NEWLINKPROP, REQUEST | ACK | CREATE | EXCLUSIVE, 1, 0) + body
+    return _property(NEWLINKPROP, CREATE | EXCLUSIVE, ifindex, name)
+
+
+def drop_alias(ifindex: int, name: str) -> bytes:
+    """Takes a link's second name away, so that the next link can have it at once."""
+    return _property(DELLINKPROP, 0, ifindex, name)
 
 
 def delete_link(ifindex: int) -> bytes:
@@ -211,6 +225,16 @@ def dump(sock: socket.socket, request: int, family: int) -> Iterator[bytes]:
                 number = -struct.unpack_from("=i", payload)[0]
                 raise NetlinkError(number, os.strerror(number))
             yield payload
+
+
+def _property(kind: int, flags: int, ifindex: int, name: str) -> bytes:
+    attribute = name.encode() + b"\0"
+    inner = struct.pack("=HH", 4 + len(attribute), 53) + attribute  # IFLA_ALT_IFNAME
+    inner += b"\0" * (-len(inner) % 4)
+    body = (
+        struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + struct.pack("=HH", 4 + len(inner), 52 | 0x8000) + inner
+    )  # IFLA_PROP_LIST, nested
+    return _HEADER.pack(_HEADER.size + len(body), kind, REQUEST | ACK | flags, 1, 0) + body
 
 
 def _address(ifindex: int) -> dict[str, int]:

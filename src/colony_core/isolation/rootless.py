@@ -76,7 +76,7 @@ def _make() -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-    syscalls.make_mounts_private()
+    syscalls.make_mounts_follow()
 
 
 def _join(pid: int) -> None:

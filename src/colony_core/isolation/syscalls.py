@@ -1,6 +1,7 @@
 """The few system calls that Python does not offer, by their C names; each raises OSError."""
 
 import ctypes
+import errno
 import os
 
 CLONE_NEWNS = 0x00020000
@@ -8,7 +9,8 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 MS_BIND = 0x1000
 MS_REC = 0x4000
-MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MS_SHARED = 0x100000
 MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,9 +32,22 @@ def bind_mount(source: str, target: str) -> None:
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), b"none", MS_BIND, None))
 
 
-def make_mounts_private() -> None:
-    """What is mounted from now on stays in this mount namespace."""
-    _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+def make_mounts_follow() -> None:
+    """What is mounted here stays here; what is unmounted outside goes here too, so that nothing is pinned by our copy of it."""
+    _check(_libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None))
+
+
+def share_mounts_below(folder: str) -> None:
+    """Makes a folder a mount of its own whose mounts all namespaces share, as ip-netns(8) does when it comes first.
+
+    If it came after us, it would bind the folder over itself, and our bindings would live on below, out of reach.
+    """
+    name = os.fsencode(folder)
+    if _libc.mount(b"", name, b"none", MS_SHARED | MS_REC, None):
+        if ctypes.get_errno() != errno.EINVAL:  # EINVAL: not a mount point yet
+            _check(-1)
+        _check(_libc.mount(name, name, b"none", MS_BIND | MS_REC, None))
+        _check(_libc.mount(b"", name, b"none", MS_SHARED | MS_REC, None))
 
 
 def unmount(target: str) -> None:
