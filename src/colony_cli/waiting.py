@@ -170,20 +170,15 @@ class Steps:
     def draw(self, view: Mapping[str, Any], *, waited: float) -> None:
         """Draws what is new."""
         # Before it is provisioned a colony still shows the steps of its last start.
-        if view["state"] == "running" and any(
-            s["name"] not in self._told for s in view["services"] if s["state"] == "ready"
-        ):
-            self.follower.catch_up()
         done = view["steps"] if view["state"] in ("provisioning", "building", "running", "failed") else ()
-        lines = [(step["name"], "done", step["detail"], duration(step["seconds"])) for step in done]
-        for service in view["services"]:
-            if service["state"] in ("ready", "finished", "failed") and view["state"] == "running":
-                lines.append(self._of_service(service))
-        for name, state, detail, took in lines:
-            if name not in self._told:
-                self._told.add(name)
-                self.finish()
-                self.output.step(state, name, detail, took)
+        for step in done:
+            self._tell("step", "done", step["name"], step["detail"], duration(step["seconds"]))
+        services = view["services"] if view["state"] == "running" else ()
+        rested = [service for service in services if service["state"] in ("ready", "finished", "failed")]
+        if any(("service", service["name"]) not in self._told for service in rested):
+            self.follower.catch_up()
+        for service in rested:
+            self._tell("service", service["state"], service["name"], *self._of_service(service))
         if waited >= SILENT_SECONDS:
             self.waited = True
             moving = [service["name"] for service in view["services"] if service["state"] in UNSETTLED]
