@@ -121,8 +121,7 @@ class Ref:
         box = self._box
         if box is None:
             raise NotRunning(f"actor {self.id!r} is not running")
-        if self._actor.handler(type(msg)) is None:
-            raise self._stranger(msg)
+        self.require(type(msg))
         task = current_task()
         if task is box.server:
             raise SelfCall(f"actor {self.id!r} called itself with {type(msg).__name__}")
@@ -133,20 +132,22 @@ class Ref:
             box.deadlines.watch(call, timeout)
         await wait_task_rescheduled(call.abandon)
         if call.error is not None:
-            raise call.error
+            error, call.error = call.error, None
+            try:
+                raise error
+            finally:
+                del error
         return cast(R, call.value)
 
     def cast(self, msg: object) -> None:
         """Fire and forget, not a checkpoint. Silent if nobody is there; MailboxFull only under REJECT. Under BLOCK, it is always taken."""
-        if self._actor.handler(type(msg)) is None:
-            raise self._stranger(msg)
+        self.require(type(msg))
         if self._box is not None:
             self._box.put(msg)
 
     async def send(self, msg: object) -> None:
         """A cast that waits for room under BLOCK: backpressure. A checkpoint. Silent if nobody is there, or no longer."""
-        if self._actor.handler(type(msg)) is None:
-            raise self._stranger(msg)
+        self.require(type(msg))
         box = self._box
         if box is None:
             await trio.lowlevel.checkpoint()
@@ -157,10 +158,14 @@ class Ref:
 
     def notify(self, msg: object) -> None:
         """A cast outside the mailbox's bound and ahead of it: for results of work that the actor itself has ordered."""
-        if self._actor.handler(type(msg)) is None:
-            raise self._stranger(msg)
+        self.require(type(msg))
         if self._box is not None:
             self._box.put_control(msg)
+
+    def require(self, message: type) -> None:
+        """Raises TypeError unless the actor has a handler for messages of this class."""
+        if self._actor.handler(message) is None:
+            raise TypeError(f"{self._actor.__name__} has no on_{_snake(message.__name__)}")
 
     def _attach(self, actor: type[Actor], box: Mailbox) -> None:
         self._actor, self._box = actor, box
@@ -168,9 +173,6 @@ class Ref:
     def _detach(self, box: Mailbox) -> None:
         if self._box is box:
             self._box = None
-
-    def _stranger(self, msg: object) -> TypeError:
-        return TypeError(f"{self._actor.__name__} has no on_{_snake(type(msg).__name__)} for {msg!r}")
 
 
 def actor_spec(

@@ -70,9 +70,8 @@ class DynamicSupervisor(Supervisor):
         If the caller is cancelled, the task is stopped before Cancelled goes on. Raises ActorDied if somebody stopped the task.
         """
         errand: _Errand[R] = _Errand(fn, args)
-        child = await self._add(
-            ChildSpec(id=getattr(fn, "__name__", "errand"), run=errand, restart=Restart.TEMPORARY), None, ()
-        )
+        spec = ChildSpec(id=getattr(fn, "__name__", "errand"), run=errand, restart=Restart.TEMPORARY)
+        child = await self._add(spec, spec.id, ())
         try:
             end = await child.wait_exit()
         except trio.Cancelled:
@@ -124,7 +123,7 @@ class DynamicSupervisor(Supervisor):
                 child.job = None
                 child.move(State.DOWN)
                 del self.kids[child.key]
-        while any(child.status is not None for child in self.kids.values()):
+        while self.kids:
             await self._pause()
         for ends in self._unclean.values():
             tell(self.on_event, StopFailed(self.path, trio.current_time(), ends[0], len(ends)))

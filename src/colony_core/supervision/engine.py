@@ -10,8 +10,10 @@
     RESTARTING -> DOWN          stopped on request: nothing runs, so it takes effect at once
 
 Starts take turns, as in OTP: while one child starts, other restarts and requests to start queue up. A request to stop never queues.
-What needs several steps (the first starts, a group restart, the final stop) is done by the driver, in `supervisor`; it holds
+What needs several steps (the first starts, a group restart, the final stop) is done by the `driver`, which holds
 the turn meanwhile (`sequence`) and is woken by `bell`.
+
+The file is long because the whole table above is in it, and nowhere else.
 """
 
 import contextvars
@@ -64,6 +66,7 @@ class Engine:
         self.sequence = True  # the driver holds the turn; it begins with the first starts
         self.group_job: Job | None = None
         self.booting = True
+        self.over = trio.Event()
         self.nursery: trio.Nursery | None = None
         self._context = contextvars.copy_context()
         self._launching: Child | None = None
@@ -347,7 +350,7 @@ class Engine:
             self._cancel_job(child, ChildStartError(child.id, "was stopped before it started"))
             for other in list(self.kids.values()):
                 if other.leader is child:
-                    other.leader = None
+                    other.leader = other.job = None
                     if other.state is State.RESTARTING:
                         other.move(State.DOWN)
 

@@ -62,8 +62,10 @@ class Owner:
     def order(self, ref: Ref, key: Hashable, fn: Work, *args: Any) -> None:
         """Has `fn(*args)` done, later; its outcome reaches `ref` as `Done`, outside the bound of its mailbox. Not a checkpoint.
 
-        A job lost because the owner ended is told as Done with ActorDied. Raises NotRunning if the owner is down.
+        A job lost because the owner ended is told as Done with ActorDied. Raises NotRunning if the owner is down, TypeError if the
+        actor has no `on_done`.
         """
+        ref.require(Done)
 
         def tell(value: Any, error: Exception | None) -> None:
             ref.notify(Done(key=key, value=value, error=error))

@@ -81,6 +81,8 @@ class Status(trio.TaskStatus[Any]):
             event = self._stopping = trio.Event()
             if self.soft is None:
                 self.soft = event.set
+            if self.scope.cancel_called:
+                event.set()
         return event
 
     @contextmanager
