@@ -155,7 +155,7 @@ class Connection:
         if service is None:
             opened = place if isinstance(place, Refusal) else await self._connect(place)
             if isinstance(opened, Refusal):
-                keep = request.body == 0 and request.keep_alive and not self._draining
+                keep = request.body == 0 and request.keep_alive and opened.status != 400 and not self._draining
                 await self._client.write(render(opened, accept=request.accept, method=request.method, keep_alive=keep))
                 return keep or await self._hang_up_and_discard()
             service = self._service = opened
@@ -225,10 +225,12 @@ class Connection:
             head, data = b"", data[end:]
             if done:
                 break
-            more = b""
-            with trio.move_on_after(BODY_SECONDS):
+            with trio.move_on_after(BODY_SECONDS) as scope:
                 more = await self._client.read_on()
+            if scope.cancelled_caught:
+                return await self._give_up(exchange, bad_request(408, f"its body rested for {BODY_SECONDS} s"))
             if not more:
+                exchange.service.drop()
                 await wire.abort()
                 return False
             data = data + more if data else more
@@ -321,9 +323,9 @@ class Connection:
         if isinstance(opened, Refusal):
             raise _Failed(opened)
         service = exchange.service
-        await service.wire.close()
-        service.wire, service.label = opened.wire, opened.label
+        stale, service.wire, service.label = service.wire, opened.wire, opened.label
         exchange.reused = False
+        await stale.close()
         try:
             await service.wire.write(exchange.request.head)
         except BROKEN:

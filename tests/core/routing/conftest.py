@@ -1,0 +1,153 @@
+"""A proxy on a real port, in front of services that a test writes as plain functions over a stream."""
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import h11
+import pytest
+import trio
+
+from colony_core.routing import Refusal, Target, Upstream, open_tcp_listener, serve_proxy
+
+DEADLINE_SECONDS = 20
+WEB = Target("hello", service="web")
+Handler = Callable[["Peer"], Awaitable[None]]
+
+
+class Peer:
+    """One end of a connection, read by line and by length."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+        self.buffer = b""
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def more(self) -> bool:
+        data = await self.stream.receive_some(65536)
+        self.buffer += data
+        return bool(data)
+
+    async def until(self, mark: bytes) -> bytes:
+        """Everything up to and with `mark`; what there was when the other side ended."""
+        while mark not in self.buffer and await self.more():
+            pass
+        end = self.buffer.find(mark) + len(mark) if mark in self.buffer else len(self.buffer)
+        data, self.buffer = self.buffer[:end], self.buffer[end:]
+        return data
+
+    async def exactly(self, count: int) -> bytes:
+        while len(self.buffer) < count and await self.more():
+            pass
+        data, self.buffer = self.buffer[:count], self.buffer[count:]
+        return data
+
+    async def head(self) -> bytes:
+        return await self.until(b"\r\n\r\n")
+
+    async def rest(self) -> bytes:
+        while await self.more():
+            pass
+        data, self.buffer = self.buffer, b""
+        return data
+
+    async def answer(self, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+        """The next final answer, as an independent parser sees it."""
+        parser = h11.Connection(h11.CLIENT)
+        parser.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
+        parser.send(h11.EndOfMessage())
+        if self.buffer:
+            parser.receive_data(self.buffer)
+        self.buffer, status, headers, body = b"", 0, {}, b""
+        while True:
+            event = parser.next_event()
+            if event is h11.NEED_DATA:
+                parser.receive_data(await self.stream.receive_some(65536))
+            elif isinstance(event, h11.Response):
+                status = event.status_code
+                headers = {name.decode(): value.decode() for name, value in event.headers}
+            elif isinstance(event, h11.Data):
+                body += bytes(event.data)
+            elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
+                self.buffer = bytes(parser.trailing_data[0])
+                return status, headers, body
+
+
+class Previews:
+    """The proxy under test: `places` is what it resolves, `port` where it listens."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.nursery = nursery
+        self.places: dict[Target, Upstream | Refusal] = {}
+        self.known = {"hello", "other"}
+        self.port = 0
+        self.connects = 0
+        self.clients: list[Peer] = []
+        self.drain = trio.Event()
+        self.stopped = trio.Event()
+
+    def resolve(self, target: Target) -> Upstream | Refusal:
+        return self.places.get(target, Refusal(404, "No such service", f"There is no {target}."))
+
+    async def start(self, **options: Any) -> None:
+        listener = await open_tcp_listener("127.0.0.1", 0, what="the preview proxy", config_key="routing.port")
+        self.port = listener.socket.getsockname()[1]
+
+        async def serve(task_status: trio.TaskStatus[None]) -> None:
+            serving = partial(serve_proxy, domain="colony.localhost", known=self.known, task_status=task_status)
+            await serving([listener], self.resolve, drain=self.drain.wait, **options)
+            self.stopped.set()
+
+        await self.nursery.start(serve)
+
+    async def service(self, handler: Handler, target: Target = WEB) -> int:
+        """Runs `handler` for each connection to a service, and routes `target` to it; returns its port."""
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+
+        async def serve(stream: trio.SocketStream) -> None:
+            async with stream:
+                try:
+                    await handler(Peer(stream))
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return
+
+        await self.nursery.start(trio.serve_listeners, serve, listeners)
+        self.route(port, target)
+        return port
+
+    def route(self, port: int, target: Target = WEB) -> None:
+        async def connect() -> trio.SocketStream:
+            self.connects += 1
+            return await trio.open_tcp_stream("127.0.0.1", port)
+
+        self.places[target] = Upstream(connect, f"{target} at {port}")
+
+    async def client(self) -> Peer:
+        peer = Peer(await trio.open_tcp_stream("127.0.0.1", self.port))
+        self.clients.append(peer)
+        return peer
+
+
+@pytest.fixture
+async def idle_previews(nursery: trio.Nursery, request: pytest.FixtureRequest) -> AsyncIterator[Previews]:
+    """A proxy that a test starts itself, with options of its own."""
+    previews = Previews(nursery)
+    mocked = "mock_clock" in request.fixturenames or "autojump_clock" in request.fixturenames
+    try:
+        with trio.fail_after(math.inf if mocked else DEADLINE_SECONDS):
+            yield previews
+            nursery.cancel_scope.cancel()
+    finally:
+        for client in previews.clients:
+            client.stream.socket.close()
+
+
+@pytest.fixture
+async def previews(idle_previews: Previews) -> Previews:
+    """A running proxy."""
+    await idle_previews.start()
+    return idle_previews
