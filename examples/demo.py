@@ -5,6 +5,7 @@ Ctrl-C stops everything that it started. If the daemon dies under it, it says so
 """
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -50,7 +51,8 @@ def main() -> int:
         print(f"error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
-        end(daemon)
+        if daemon is not None:
+            end(daemon)
         return 1
 
 
@@ -82,9 +84,9 @@ def spawn_missing() -> None:
     """Asks for each colony; those that exist are started if they are down."""
     for name in NAMES:
         try:
-            client().send_raw(calls.spawn_colony({"name": name, "path": str(EXAMPLE)}))
+            client().send_raw(calls.spawn(name, str(EXAMPLE)))
         except AlreadyExists:
-            client().send_raw(calls.start_colony(name))
+            client().send_raw(calls.start(name))
 
 
 def colonies() -> list[dict[str, Any]]:
@@ -171,9 +173,9 @@ def follow(daemon: subprocess.Popen[bytes] | None) -> None:
 
 def _read(name: str, lines: "SimpleQueue[str | None]") -> None:
     with contextlib.suppress(ColonyError):
-        for event in client().stream_lines(calls.follow_log(name)):
+        for event in client().stream_lines(calls.follow_logs(name)):
             if event.event == "line":
-                said = event.json()
+                said = json.loads(event.data)
                 lines.put(f"{name} {said['service']:<5} {said['text']}")
     lines.put(None)
 
@@ -188,7 +190,7 @@ def end(daemon: subprocess.Popen[bytes] | None) -> None:
     with contextlib.suppress(ColonyError):
         if daemon is None:
             for name in NAMES:
-                client().send_raw(calls.stop_colony(name))
+                client().send_raw(calls.stop(name))
         else:
             client().send_raw(calls.shutdown(colonies=True))
     if daemon is not None:

@@ -17,7 +17,7 @@ from colony_core.errors import ColonyError, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyStateChanged
 from colony_core.isolation import Cell, needs_forwarding, serve_names
 from colony_core.processes import Launch, LogBook, LogTarget, User
-from colony_core.supervision import Child, ChildSpec, Limit, NoSuchChild, Restart, Status, Supervisor, supervisor_spec
+from colony_core.supervision import Child, ChildSpec, ChildStartError, Limit, NoSuchChild, Restart, Status, Supervisor, supervisor_spec
 from colony_core.views import ColonyView, StepView
 
 from . import records
@@ -261,9 +261,9 @@ class Colony:
                     if service.spec.autostart or adopting:
                         await self._start_service(service, resting=self._resting.get(name))
             self._running_reason()
-        except ColonyError as error:
+        except (ColonyError, ChildStartError) as error:
             await self._take_down(None)
-            self.enter(ColonyState.FAILED, error.message)
+            self.enter(ColonyState.FAILED, _why(error))
         await self._remember()
 
     async def _start_names(self) -> None:
@@ -459,6 +459,11 @@ class Colony:
     def is_starting(self) -> bool:
         """Whether the colony is on its way to running."""
         return is_starting(self.state)
+
+
+def _why(error: ColonyError | ChildStartError) -> str:
+    cause = error.__cause__ if isinstance(error, ChildStartError) else error
+    return cause.message if isinstance(cause, ColonyError) else f"{type(cause).__name__}: {cause}"
 
 
 def home_of(user: User) -> str:

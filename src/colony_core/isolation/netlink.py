@@ -191,6 +191,14 @@ def drop_alias(ifindex: int, name: str) -> bytes:
     return _property(DELLINKPROP, 0, ifindex, name)
 
 
+def loopback_address(address: str) -> bytes:
+    """Gives loopback another address of its own."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    raw = socket.inet_pton(family, address)
+    body = struct.pack("=BBBBI", family, 8 * len(raw), 0, 0, 1) + struct.pack("=HH", 4 + len(raw), 2) + raw  # IFA_LOCAL
+    return _HEADER.pack(_HEADER.size + len(body), NEWADDR, REQUEST | ACK | CREATE | EXCLUSIVE, 1, 0) + body
+
+
 def delete_link(ifindex: int) -> bytes:
     """Removes a link, and with it its far end."""
     return _HEADER.pack(32, DELLINK, REQUEST | ACK, 1, 0) + struct.pack("=BxHiII", 0, 0, ifindex, 0, 0)
@@ -201,7 +209,7 @@ def find_link(sock: socket.socket, *, ifindex: int = 0, name: str = "") -> tuple
     body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + struct.pack("=HHI", 8, 29, SKIP_STATISTICS)
     if name:
         raw = name.encode() + b"\0"
-        body += struct.pack("=HH", 4 + len(raw), 3) + raw + b"\0" * (-len(raw) % 4)
+        body += struct.pack("=HH", 4 + len(raw), 53) + raw + b"\0" * (-len(raw) % 4)
     sock.send(_HEADER.pack(_HEADER.size + len(body), GETLINK, REQUEST, 1, 0) + body)
     for kind, _, payload in messages(sock.recv(65536)):
         if kind == NEWLINK:
