@@ -6,7 +6,7 @@ sockets are born inside; `firewall` keeps colonies apart with one static ruleset
 resolver listens on loopback. `fake` is cardboard, for tests that ask for it by name.
 """
 
-from .addresses import AddressPlan, Addresses
+from .addresses import Addresses, AddressPlan
 from .cell import Cell, Listener, Step, kill_namespace
 from .fake import FakeIsolation, open_fake_isolation
 from .firewall import EgressReport, docker_blocks_forwarding

@@ -66,10 +66,13 @@ class AddressPlan:
         return self.addresses(offset // 2) if offset >= 0 and offset % 2 == 0 and offset // 2 < self.capacity else None
 
     def check_free(self, routed: Iterable[tuple[str, str]]) -> None:
-        """Raises AlreadyExists (`address-range-taken`) if one of the (network, device) routes overlaps the range, but for our own cables."""
+        """Raises AlreadyExists (`address-range-taken`) if one of the (network, device) routes overlaps the range.
+
+        Cables of cells do not count, nor default routes: the whole range, or the two halves of it that VPNs are fond of.
+        """
         for network, device in routed:
             other = ipaddress.IPv4Network(network)
-            if other.prefixlen > 0 and other.overlaps(self.network) and not device.startswith("vc-"):
+            if other.prefixlen > 1 and other.overlaps(self.network) and not device.startswith("vc-"):
                 raise AlreadyExists(
                     "address-range-taken",
                     f"{self.base} overlaps {network}, which this machine reaches by {device}",

@@ -5,7 +5,6 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import attrs
 from colony_core import naming
 
 from . import netlink, syscalls
-from .addresses import AddressPlan, Addresses
+from .addresses import FIRST_IFINDEX, Addresses, AddressPlan
 from .cell import Cell, Step
 from .kernel import OWN_NAMESPACE, Kernel, is_namespace
 
@@ -106,6 +105,15 @@ class Builder:
             syscalls.unmount(str(path))
             path.unlink(missing_ok=True)
 
+    def unbind_all(self, name: str) -> int | None:
+        """Takes a colony's names away, the binding's and the cable's; the slot of that cable, if there was one."""
+        ifindex = self.alias_index(name)
+        self.unbind(name)
+        if ifindex is None:
+            return None
+        self._drop_alias(ifindex, name)
+        return ifindex - FIRST_IFINDEX
+
     def drop(self, cell: Cell) -> None:
         """Lets go of a cell; the kernel removes it, cable and all, when nobody else holds on to it. Its names are free at once."""
         self.unbind(cell.name)
@@ -120,21 +128,18 @@ class Builder:
         if fd >= 0:
             os.close(fd)
 
-    def link_exists(self, ifindex: int) -> bool:
-        """Whether the host's end of a cable is still there."""
-        return netlink.find_link(self.routing, ifindex=ifindex) is not None
-
     def alias_index(self, name: str) -> int | None:
         """The index of the link with a colony's alias."""
         found = netlink.find_link(self.routing, name=naming.host_link_alias(name))
         return found[0] if found else None
 
-    def links(self) -> Iterator[int]:
+    def links(self) -> tuple[int, ...]:
         """The indices of all cables of our kind, ours or not."""
-        for payload in list(netlink.dump(self.routing, netlink.GETLINK, socket.AF_UNSPEC)):
-            name = netlink.attributes(payload, 16).get(netlink.LINK_NAME, b"").rstrip(b"\0").decode(errors="replace")
-            if name.startswith("vc-"):
-                yield struct.unpack_from("=i", payload, 4)[0]
+        return tuple(
+            struct.unpack_from("=i", payload, 4)[0]
+            for payload in netlink.dump(self.routing, netlink.GETLINK, socket.AF_UNSPEC)
+            if netlink.attributes(payload, 16).get(netlink.LINK_NAME, b"").startswith(b"vc-")
+        )
 
     def delete_link(self, ifindex: int) -> None:
         """Removes a cable by its host's end; nothing there is fine."""

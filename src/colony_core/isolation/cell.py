@@ -1,10 +1,13 @@
 """One colony's walls, as a handle: what they are, and sockets that are born inside them."""
 
+import errno
+import ipaddress
 import os
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ import trio
 from colony_core.errors import TooSlow
 
 from .addresses import Addresses
-from .netlink import messages
+from .netlink import NetlinkError, loopback_address, messages, transact
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -60,6 +63,8 @@ class Cell:
         self.inode = os.fstat(fd).st_ino
         self.steps = steps
         self.fd = fd
+        self.routed = True
+        """Whether there is a way out; told by Isolation."""
         self._kernel = kernel
 
     def __repr__(self) -> str:
@@ -70,7 +75,10 @@ class Cell:
         return await self._kernel.run(self._socket, family, kind, 0)
 
     async def connect(self, port: int) -> trio.SocketStream:
-        """A connection to a port of the cell: on 127.0.0.1, else on ::1, else on the cell's own address. Raises OSError if nobody listens."""
+        """A connection to a port of the cell: on 127.0.0.1, else on ::1, else on the cell's own address.
+
+        Raises OSError if nobody listens.
+        """
         error: OSError | None = None
         for family, address in (
             (socket.AF_INET, "127.0.0.1"),
@@ -105,6 +113,22 @@ class Cell:
         """
         return await kill_namespace(self.inode)
 
+    def unanswered(self, nameservers: Iterable[str]) -> tuple[str, ...]:
+        """Those of the host's nameservers that cannot be reached from in here: loopback's, and without a way out all of them."""
+        return tuple(s for s in dict.fromkeys(nameservers) if not self.routed or ipaddress.ip_address(s).is_loopback)
+
+    async def own(self, address: str) -> None:
+        """Gives the cell's loopback an address more, so that a socket inside can answer for it; twice is fine."""
+        await self._kernel.run(self._own, address)
+
+    def _own(self, address: str) -> None:
+        with self._socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+            try:
+                transact(sock, loopback_address(address), 1)
+            except NetlinkError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+
     def _socket(self, family: int, kind: int, protocol: int) -> Socket:
         if self.fd < 0:
             raise ConnectionRefusedError(f"cell {self.name} is gone")
@@ -129,17 +153,15 @@ def _listening(sock: socket.socket, family: int) -> Iterator[Listener]:
 
 
 async def kill_namespace(inode: int) -> int:
-    """Kills every process in the namespace `inode` until none is found."""
+    """Kills every process in the network namespace `inode` until none is found, and returns how many there were.
+
+    Not to be cancelled, but bounded: raises TooSlow (`unkillable`) naming who is left after ten seconds.
+    """
     killed: set[int] = set()
     pause = 0.001
     with trio.move_on_after(KILL_SECONDS, shield=True):
-        while pids := await trio.to_thread.run_sync(pids_in, inode):
-            for pid in pids:
-                killed.add(pid)
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except (ProcessLookupError, PermissionError):
-                    continue
+        while pids := await trio.to_thread.run_sync(_kill_once, inode):
+            killed.update(pids)
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         return len(killed)
@@ -147,26 +169,49 @@ async def kill_namespace(inode: int) -> int:
     raise TooSlow(
         "unkillable",
         f"processes {left} do not die within {KILL_SECONDS:g} s",
-        "they wait for the kernel; look at dmesg",
+        "they wait for the kernel (state D in ps), or belong to somebody else; look at dmesg",
     )
 
 
 def pids_in(inode: int) -> tuple[int, ...]:
-    """The processes whose threads live in a network namespace; zombies without living threads do not count. Never this process."""
+    """The processes that live in a network namespace; zombies without living threads do not count. Never this process."""
     own = os.getpid()
     return tuple(
         pid for entry in os.listdir("/proc") if entry.isdigit() and (pid := int(entry)) != own and _lives_in(pid, inode)
     )
 
 
+def _kill_once(inode: int) -> tuple[int, ...]:
+    found = pids_in(inode)
+    for pid in found:
+        with suppress(ProcessLookupError, PermissionError):
+            process = os.pidfd_open(pid)
+            try:
+                if _lives_in(
+                    pid, inode
+                ):  # looked at again behind the descriptor: the number may be somebody else's by now
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            finally:
+                os.close(process)
+    return found
+
+
 def _lives_in(pid: int, inode: int) -> bool:
+    """Decided by the leader; by the other threads only where it is a zombie (a leader may end before its threads)."""
+    found = _namespace_of(f"/proc/{pid}")
+    if found is not None:
+        return found == inode
     try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino == inode
-    except FileNotFoundError:
-        pass  # gone, or a zombie leader whose other threads may live on
-    except PermissionError:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
         return False
+    return any(_namespace_of(f"/proc/{pid}/task/{thread}") == inode for thread in threads)
+
+
+def _namespace_of(task: str) -> int | None:
     try:
-        return any(os.stat(f"/proc/{pid}/task/{tid}/ns/net").st_ino == inode for tid in os.listdir(f"/proc/{pid}/task"))
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return False
+        return os.stat(f"{task}/ns/net").st_ino
+    except (FileNotFoundError, ProcessLookupError):  # gone, or a zombie
+        return None
+    except PermissionError:  # not ours to look at, so not ours to kill
+        return 0

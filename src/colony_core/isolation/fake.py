@@ -1,7 +1,7 @@
 """Cells of cardboard: every colony shares the host's network. Used only where a test asks for it by name."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class FakeCell(Cell):
         self.inode = self.path.stat().st_ino
         self.steps = (Step("namespace", 0.0, "fake"), Step("veth", 0.0, "fake"))
         self.fd = 0
+        self.routed = True
 
     async def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Socket:
         """A socket of this process's network."""
@@ -51,6 +52,14 @@ class FakeCell(Cell):
         """Kills nobody."""
         await trio.lowlevel.checkpoint()
         return 0
+
+    def unanswered(self, nameservers: Iterable[str]) -> tuple[str, ...]:
+        """None: the host's network reaches what the host reaches."""
+        return ()
+
+    async def own(self, address: str) -> None:
+        """Nothing: the loopback here is the host's."""
+        await trio.lowlevel.checkpoint()
 
     def _check(self) -> None:
         if self.fd < 0:

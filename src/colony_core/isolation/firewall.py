@@ -3,8 +3,10 @@
 Colonies do not reach each other nor the host's ports, cannot send in another's name, and reach the outside by NAT.
 """
 
+import os
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import attrs
@@ -37,7 +39,8 @@ table inet {table} {{
     type filter hook input priority filter; policy accept;
     iifgroup != {group} accept
     ct state established,related accept
-    ip protocol icmp accept
+    icmp type echo-request accept
+    meta l4proto {{ tcp, udp }} th dport 53 accept
     counter reject with icmpx admin-prohibited
   }}
   chain postrouting {{
@@ -59,15 +62,15 @@ class EgressReport:
         return self.text
 
 
-def table_name(base: str) -> str:
-    """The table of a range; two daemons with ranges of their own do not touch each other's."""
-    return "colony_" + base.replace(".", "_").replace("/", "_")
+def table_name(run_dir: Path) -> str:
+    """The table of a daemon; two daemons, which have two run folders, do not touch each other's."""
+    return f"colony_{zlib.crc32(os.fsencode(run_dir.resolve())):08x}"
 
 
-def rules(base: str, *, egress: bool) -> str:
+def rules(table: str, base: str, *, egress: bool) -> str:
     """The whole ruleset as text for nft(8); loading it replaces what was there under its name."""
     verdict = "accept" if egress else "counter reject with icmpx admin-prohibited"
-    return _RULES.format(table=table_name(base), group=LINK_GROUP, base=base, egress=verdict)
+    return _RULES.format(table=table, group=LINK_GROUP, base=base, egress=verdict)
 
 
 def find_nft() -> str:
@@ -80,14 +83,14 @@ def find_nft() -> str:
     return found
 
 
-def load(base: str, *, egress: bool) -> None:
+def load(table: str, base: str, *, egress: bool) -> None:
     """Loads the ruleset in the calling thread's network. Raises Missing, Broken (`firewall`)."""
-    _nft("-f", "-", feed=rules(base, egress=egress))
+    _nft("-f", "-", feed=rules(table, base, egress=egress))
 
 
-def unload(base: str) -> None:
+def unload(table: str) -> None:
     """Takes the ruleset away; nothing there is fine."""
-    _nft("-f", "-", feed=f"table inet {table_name(base)}\ndelete table inet {table_name(base)}\n")
+    _nft("-f", "-", feed=f"table inet {table}\ndelete table inet {table}\n")
 
 
 def _nft(*arguments: str, feed: str = "") -> str:

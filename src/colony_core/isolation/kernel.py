@@ -9,16 +9,20 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import outcome
 import trio
 
+from colony_core.errors import WrongState
+
 from . import syscalls
 from .rootless import make_ambient
 
 T = TypeVar("T")
+_Job = tuple[Callable[[], Any], trio.lowlevel.Task, list[None]]
 OWN_NAMESPACE = "/proc/thread-self/ns/net"
 
 
@@ -29,16 +33,28 @@ class Kernel:
         self.home = -1
         self._private = private
         self._hub = hub
-        self._queue: queue.SimpleQueue[tuple[Callable[[], Any], trio.lowlevel.Task] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.Thread(target=self._main, name="colony-kernel", daemon=True)
         self._begun: queue.SimpleQueue[outcome.Outcome[None]] = queue.SimpleQueue()
 
     async def run(self, fn: Callable[..., T], *args: Any) -> T:
-        """`fn(*args)` in the kernel thread. Cancelled before it was queued it does not run; later this waits, a few milliseconds, for its answer."""
+        """`fn(*args)` in the kernel thread.
+
+        Cancelled before its turn it does not run at all; once it runs, this waits for its answer (milliseconds), so that nothing it made is
+        lost. Raises WrongState (`isolation-closed`) when the thread has ended.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._queue.put((lambda: fn(*args), trio.lowlevel.current_task()))
-        answer: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        if self._closed:
+            raise WrongState("isolation-closed", "the walls are closed", "open the isolation again")
+        turn = [None]  # whoever takes it out decides: the thread runs, or the caller goes
+
+        def give_up(_: Any) -> trio.lowlevel.Abort:
+            return trio.lowlevel.Abort.SUCCEEDED if _taken(turn) else trio.lowlevel.Abort.FAILED
+
+        self._queue.put((partial(fn, *args), trio.lowlevel.current_task(), turn))
+        answer: T = await trio.lowlevel.wait_task_rescheduled(give_up)
         return answer
 
     @contextmanager
@@ -82,9 +98,9 @@ class Kernel:
         if isinstance(begun, outcome.Error):
             return
         while (item := self._queue.get()) is not None:
-            fn, task = item
-            answer = outcome.capture(fn)
-            self._token.run_sync_soon(trio.lowlevel.reschedule, task, answer)
+            fn, task, turn = item
+            if _taken(turn):
+                self._token.run_sync_soon(trio.lowlevel.reschedule, task, outcome.capture(fn))
         os.close(self.home)
 
     def start(self) -> None:
@@ -92,10 +108,20 @@ class Kernel:
         self._thread.start()
         self._begun.get().unwrap()
 
-    def stop(self) -> None:
-        """Ends the thread when its queue is empty, and waits for it."""
+    async def stop(self) -> None:
+        """Ends the thread when everything asked so far is answered, and waits for it."""
+        self._closed = True
         self._queue.put(None)
-        self._thread.join()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._thread.join)
+
+
+def _taken(turn: list[None]) -> bool:
+    try:
+        turn.pop()  # atomic: exactly one of two threads succeeds
+    except IndexError:
+        return False
+    return True
 
 
 @contextmanager
@@ -125,4 +151,4 @@ async def open_kernel(*, private: bool = False, hub: Path | None = None) -> Asyn
     try:
         yield kernel
     finally:
-        kernel.stop()
+        await kernel.stop()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import attrs
 
@@ -13,6 +14,8 @@ from colony_core.errors import Missing
 
 from .rootless import NEEDED, effective_capabilities, is_rootless
 
+SYSTEM_FOLDER = Path("/run/netns")
+"""Where ip-netns(8) looks for names."""
 TRY_SECONDS = 60.0
 
 
@@ -65,6 +68,9 @@ def try_mode(mode: Mode) -> ModeReport:
         return ModeReport(mode, False, "CAP_NET_ADMIN and CAP_SYS_ADMIN are not held", hint)
     if mode is Mode.ROOTLESS and os.geteuid() == 0:
         return ModeReport(mode, False, "this is root", "")
+    if mode is Mode.AMBIENT and not _writable(SYSTEM_FOLDER):
+        mend = f"sudo install -d -o {os.geteuid()} {SYSTEM_FOLDER}"
+        return ModeReport(mode, False, f"{SYSTEM_FOLDER} is not ours to write in", mend)
     with tempfile.TemporaryDirectory(prefix="colony-try-") as folder:
         command = [sys.executable, "-m", "colony_core.isolation.trial", mode.value, folder]
         try:
@@ -74,6 +80,11 @@ def try_mode(mode: Mode) -> ModeReport:
         except subprocess.TimeoutExpired:
             return ModeReport(mode, False, f"trying it took longer than {TRY_SECONDS:g} s", "colony doctor")
     return _read(mode, done.stdout, done.stderr)
+
+
+def _writable(folder: Path) -> bool:
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    return os.access(nearest, os.W_OK | os.X_OK)
 
 
 def _read(mode: Mode, said: str, complaint: str) -> ModeReport:

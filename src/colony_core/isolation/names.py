@@ -1,7 +1,8 @@
 """Names inside a cell where the host's resolver listens on loopback.
 
 The cell reads the host's /etc/resolv.conf, but its 127.0.0.53 is its own and nobody answers there. So a socket born inside answers, and
-passes each question on to the host's resolver from the host's side. Nothing is decoded: a question is its id and its bytes (RFC 1035, 7766).
+passes each question on to the host's resolver from the host's side.
+Nothing is decoded: a question is its id and its bytes (RFC 1035, 7766).
 """
 
 import ipaddress
@@ -10,7 +11,7 @@ import struct
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -27,6 +28,10 @@ class Inside(Protocol):
     """What is needed of a cell."""
 
     async def socket(self, family: int = ..., kind: int = ...) -> Socket: ...
+
+    async def own(self, address: str) -> None: ...
+
+    def unanswered(self, nameservers: Iterable[str]) -> tuple[str, ...]: ...
 
 
 def host_nameservers(resolv_conf: Path) -> tuple[str, ...]:
@@ -58,24 +63,38 @@ async def serve_names(
     port: int = PORT,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answers on each of `nameservers` inside the cell, UDP and TCP, for as long as it is not cancelled. `port` is the host's side.
+    """Answers inside the cell, UDP and TCP, for each of `nameservers` that it cannot reach itself, until cancelled; else it only waits.
+
+    `port` is the host's side. A socket of the host's asks, so that names resolve even where the cell has no way out.
 
     Questions beyond 200 at a time are dropped, as a busy resolver would; a question without an answer is forgotten after five seconds.
     """
     limit = trio.CapacityLimiter(MOST_QUESTIONS)
     async with trio.open_nursery() as nursery:
-        for server in nameservers:
-            family = socket.AF_INET6 if ":" in server else socket.AF_INET
-            questions = trio.socket.from_stdlib_socket(await cell.socket(family, socket.SOCK_DGRAM))
-            await questions.bind((server, PORT))
+        for server in cell.unanswered(nameservers):
+            if not ipaddress.ip_address(server).is_loopback:
+                await cell.own(server)
+            questions = await _bound(cell, server, socket.SOCK_DGRAM)
             nursery.start_soon(_serve_udp, questions, server, port, limit)
-            calls = trio.socket.from_stdlib_socket(await cell.socket(family, socket.SOCK_STREAM))
-            calls.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            await calls.bind((server, PORT))
+            calls = await _bound(cell, server, socket.SOCK_STREAM)
             calls.listen(MOST_QUESTIONS)
             handler = partial(_serve_tcp, server=server, port=port, limit=limit)
             nursery.start_soon(trio.serve_listeners, handler, [trio.SocketListener(calls)])
         task_status.started()
+        await trio.sleep_forever()
+
+
+async def _bound(cell: Inside, server: str, kind: int) -> trio.socket.SocketType:
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    sock = trio.socket.from_stdlib_socket(await cell.socket(family, kind))
+    try:
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        await sock.bind((server, PORT))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _serve_udp(questions: trio.socket.SocketType, server: str, port: int, limit: trio.CapacityLimiter) -> None:
@@ -93,7 +112,7 @@ async def _serve_udp(questions: trio.socket.SocketType, server: str, port: int, 
 async def _pass_on(
     questions: trio.socket.SocketType,
     question: bytes,
-    asker: object,
+    asker: tuple[Any, ...],
     resolver: tuple[str, int],
     limit: trio.CapacityLimiter,
 ) -> None:

@@ -116,7 +116,10 @@ _IFINDEX, _FD = 0x5A5B5C5D, 0x4A4B4C4D
 
 @cache
 def cable_template() -> Template:
-    """The cable, with its far end in the cell's namespace: moving it there later costs 15 ms of waiting for RCU under the lock of all networking."""
+    """The cable, with its far end in the cell's namespace.
+
+    Moving it there later would cost 15 ms of waiting for RCU, under the lock of all networking.
+    """
     queues = [["IFLA_NUM_TX_QUEUES", 1], ["IFLA_NUM_RX_QUEUES", 1]]
     peer = {
         "index": CELL_INDEX,
@@ -259,7 +262,7 @@ def _mac(text: str) -> bytes:
 
 def _template(requests: list[tuple[str, int, int, dict[str, int], list[Any]]], **sentinels: bytes) -> Template:
     classes = _message_classes()
-    data = b"".join(_encode(classes[kind], *request) for kind, *request in requests)
+    data = b"".join(_encode(classes[name], *rest) for name, rest in ((r[0], r[1:]) for r in requests))
     spots = {name: tuple(_find(data, wire)) for name, wire in sentinels.items()}
     missing = [name for name, found in spots.items() if not found]
     assert not missing, f"not found in the encoded batch: {missing}"

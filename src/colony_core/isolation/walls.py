@@ -1,5 +1,7 @@
 """All cells of one daemon: builds them, finds them again, takes them down, and gives a slot away only when the kernel has let it go."""
 
+import errno
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -10,23 +12,24 @@ from pathlib import Path
 import trio
 
 from colony_core import naming
-from colony_core.errors import AlreadyExists, Broken, LimitReached
+from colony_core.errors import AlreadyExists, Broken, ColonyError, LimitReached, Missing, TooSlow, translating
 
-from . import firewall, netlink
-from .addresses import AddressPlan, Addresses
+from . import firewall, netlink, syscalls
+from .addresses import FIRST_IFINDEX, Addresses, AddressPlan
 from .builder import Builder, LinkTakenError
 from .cell import Cell, kill_namespace
 from .firewall import EgressReport
 from .kernel import Kernel, open_kernel
-from .modes import Mode
+from .modes import SYSTEM_FOLDER, Mode
 
-SYSTEM_FOLDER = Path("/run/netns")
 RTMGRP_LINK = 1
 MOST_CLOSING = 8
 """Namespaces that are let go at the same time: while the kernel cleans up a large batch, nothing else of its networking moves."""
 CLOSING_SECONDS = 0.05
 STUCK_SECONDS = 5.0
 """A socket that somebody still holds keeps a dead cell's cable alive; after this long the cable is removed under it."""
+SETTLE_SECONDS = 0.5
+"""At the end of the daemon nobody has five seconds."""
 FORWARD_NOTE = "ip_forward.before"
 
 
@@ -34,18 +37,29 @@ class Isolation:
     """Builds and ends cells. Made by `open_isolation`."""
 
     def __init__(
-        self, kernel: Kernel, builder: Builder, *, mode: Mode, egress: EgressReport, news: trio.socket.SocketType
+        self,
+        kernel: Kernel,
+        builder: Builder,
+        *,
+        mode: Mode,
+        egress: EgressReport,
+        routed: bool,
+        news: trio.socket.SocketType,
     ) -> None:
         self.mode = mode
         self.plan = builder.plan
         self.egress = egress
         self._kernel = kernel
         self._builder = builder
+        self._routed = routed
         self._news = news
         self._busy: set[int] = set()
-        self._leaving: dict[int, tuple[int, float]] = {}
+        """Slots with a cable in the kernel, or one about to be there; whoever's it is."""
+        self._building: dict[int, str] = {}
+        self._standing: dict[int, Cell] = {}
+        self._leaving: dict[int, float] = {}
+        """Slots whose cells were let go, and when; busy until the kernel says that the cable is gone."""
         self._changed = trio.Event()
-        self._closing = trio.CapacityLimiter(MOST_CLOSING)
 
     @property
     def netns_dir(self) -> Path | None:
@@ -53,81 +67,85 @@ class Isolation:
         return self._builder.folder
 
     async def build(self, name: str, *, slot: int | None = None) -> Cell:
-        """A cell, up and reachable; `slot` is taken if it is free. Half-built or cancelled, nothing of it stays.
+        """A cell, up at both ends; `slot` is taken if it is free. Half-built or cancelled, nothing of it stays.
 
-        Raises AlreadyExists (`cell-exists`), LimitReached (`no-address`), Broken (`cell-failed`) with the kernel's words.
+        Raises AlreadyExists (`cell-exists`), LimitReached (`no-address`, `too-many`), TooSlow (`cable-down`), Missing (`no-rights`), Broken
+        (`cell-failed`) with the kernel's words.
         """
         naming.check_colony_name(name)
+        if name in self._building.values() or any(cell.name == name for cell in self._standing.values()):
+            raise _exists(name)
         while True:
             at = self._take_slot(slot)
+            self._building[at.slot] = name
             try:
                 cell = await self._kernel.run(self._builder.build, name, at)
             except LinkTakenError:
-                slot = None  # somebody else's link: the slot stays taken
+                slot = None  # somebody else's cable: its slot stays busy until that is gone
                 continue
-            except FileExistsError as error:
+            except BaseException as error:
                 self._busy.discard(at.slot)
-                raise AlreadyExists(
-                    "cell-exists", f"namespace {naming.namespace_name(name)} exists", f"colony rm {name}"
-                ) from error
-            except OSError as error:
-                self._busy.discard(at.slot)
-                raise Broken(
-                    "cell-failed", f"the kernel refused the walls of {name}: {error}", "colony doctor"
-                ) from error
-            try:
-                await trio.lowlevel.checkpoint_if_cancelled()
-            except trio.Cancelled:
-                with trio.CancelScope(shield=True):
-                    await self.destroy(cell)
+                if isinstance(error, OSError):
+                    raise _refused(name, error) from error
                 raise
-            return cell
+            finally:
+                del self._building[at.slot]
+            return self._take_in(cell)
 
     async def adopt(self, name: str) -> Cell | None:
         """The whole cell that an earlier daemon left under `name`, or None; what is not whole is for `clear`."""
         naming.check_colony_name(name)
+        if any(cell.name == name for cell in self._standing.values()):
+            return None
         try:
             cell = await self._kernel.run(self._builder.adopt, name)
         except OSError:
             return None
-        if cell is not None:
-            if cell.slot in self._busy:
+        if cell is None or cell.slot in self._standing or cell.slot in self._leaving:
+            if cell is not None:
                 await self._kernel.run(self._builder.release, cell)
-                return None
-            self._busy.add(cell.slot)
-        return cell
+            return None
+        return self._take_in(cell)
 
     async def destroy(self, cell: Cell) -> None:
-        """Kills what runs in the cell and lets go of it. Paced; returns before the kernel has removed the last of it. Twice is fine."""
-        if cell.fd < 0:
+        """Kills what runs in the cell and lets go of it; returns before the kernel has removed the last of it. Twice is fine.
+
+        Cancelled or not, the cell is let go. Raises TooSlow (`unkillable`) after that, if a process would not die.
+        """
+        if self._standing.get(cell.slot) is not cell:
             return
-        await kill_namespace(cell.inode)
-        async with self._closing:
-            self._leaving[cell.ifindex] = (cell.slot, trio.current_time())
-            self._stir()
-            await self._kernel.run(self._builder.drop, cell)
-            with trio.move_on_after(CLOSING_SECONDS):
-                while cell.ifindex in self._leaving:
-                    await self._changed.wait()
+        del self._standing[cell.slot]
+        with trio.CancelScope(shield=True):
+            try:
+                await kill_namespace(cell.inode)
+            finally:
+                await self._let_go(cell)
 
     async def release(self, cell: Cell) -> None:
         """Closes our handle on a cell and leaves it standing for the next daemon."""
-        await self._kernel.run(self._builder.release, cell)
+        if self._standing.get(cell.slot) is cell:
+            del self._standing[cell.slot]
+            await self._kernel.run(self._builder.release, cell)
 
     async def found(self) -> tuple[str, ...]:
-        """The names of all colonies whose namespaces are bound here."""
+        """The names of all colonies whose namespaces are bound here; where nothing is bound, of those that stand."""
+        if self.netns_dir is None:
+            return tuple(sorted(cell.name for cell in self._standing.values()))
         return await self._kernel.run(self._builder.found)
 
     async def clear(self, name: str) -> None:
-        """Removes whatever an earlier daemon left under `name`: processes, cable, binding, also half-built ones. Nothing there is fine."""
+        """Removes whatever is left under `name`: processes, cable, binding, also half-built ones. Nothing there is fine."""
         naming.check_colony_name(name)
-        inode = await self._kernel.run(self._builder.inode, name)
-        if inode is not None:
-            await kill_namespace(inode)
-        ifindex = await self._kernel.run(self._builder.alias_index, name)
-        if ifindex is not None and ifindex not in self._leaving:
-            await self._kernel.run(self._builder.delete_link, ifindex)
-        await self._kernel.run(self._builder.unbind, name)
+        for cell in [cell for cell in self._standing.values() if cell.name == name]:
+            await self.destroy(cell)
+        with translating({OSError: partial(_refused, name)}):
+            inode = await self._kernel.run(self._builder.inode, name)
+            if inode is not None:
+                await kill_namespace(inode)
+            slot = await self._kernel.run(self._builder.unbind_all, name)
+        if slot is not None and slot not in self._standing:
+            self._leaving.setdefault(slot, trio.current_time())
+            self._stir()
 
     @asynccontextmanager
     async def open_cell(self, name: str, *, slot: int | None = None) -> AsyncIterator[Cell]:
@@ -136,8 +154,7 @@ class Isolation:
         try:
             yield cell
         finally:
-            with trio.CancelScope(shield=True):
-                await self.destroy(cell)
+            await self.destroy(cell)
 
     def _take_slot(self, wanted: int | None) -> Addresses:
         if wanted is not None and wanted not in self._busy and 0 <= wanted < self.plan.capacity:
@@ -154,6 +171,24 @@ class Isolation:
         self._busy.add(slot)
         return self.plan.addresses(slot)
 
+    def _take_in(self, cell: Cell) -> Cell:
+        cell.routed = self._routed
+        self._busy.add(cell.slot)
+        self._standing[cell.slot] = cell
+        return cell
+
+    async def _let_go(self, cell: Cell) -> None:
+        while self._closing_now() >= MOST_CLOSING:
+            with trio.move_on_after(CLOSING_SECONDS / 5):
+                await self._changed.wait()
+        self._leaving[cell.slot] = trio.current_time()
+        self._stir()
+        await self._kernel.run(self._builder.drop, cell)
+
+    def _closing_now(self) -> int:
+        recently = trio.current_time() - CLOSING_SECONDS
+        return sum(since > recently for since in self._leaving.values())
+
     async def _hear_links(self) -> None:
         """Frees the slots of cables that are gone; the kernel tells, and what it may have told too fast is looked up."""
         while True:
@@ -164,29 +199,46 @@ class Isolation:
                 continue
             for kind, _, payload in netlink.messages(data):
                 if kind == netlink.DELLINK:
-                    self._free(struct.unpack_from("=i", payload, 4)[0])
+                    self._free(struct.unpack_from("=i", payload, 4)[0] - FIRST_IFINDEX)
+
+    async def _look_up(self) -> None:
+        """What is busy in the kernel, asked anew."""
+        there = {ifindex - FIRST_IFINDEX for ifindex in await self._kernel.run(self._builder.links)}
+        for slot in self._busy - there:
+            self._free(slot)
+        self._busy |= {slot for slot in there if 0 <= slot < self.plan.capacity}
+
+    def _free(self, slot: int) -> None:
+        if slot not in self._standing and slot not in self._building:
+            self._busy.discard(slot)
+            if self._leaving.pop(slot, None) is not None:
+                self._stir()
 
     async def _reap(self) -> None:
         """Removes the cables of dead cells that somebody's socket keeps alive."""
         while True:
             while not self._leaving:
                 await self._changed.wait()
-            await trio.sleep(STUCK_SECONDS / 5)
-            for ifindex, (_, since) in list(self._leaving.items()):
-                if trio.current_time() - since >= STUCK_SECONDS:
-                    await self._kernel.run(self._builder.delete_link, ifindex)
-                    self._free(ifindex)
+            oldest, since = min(self._leaving.items(), key=lambda item: item[1])
+            await trio.sleep_until(since + STUCK_SECONDS)
+            if self._leaving.get(oldest) == since:
+                await self._cut(oldest)
 
-    async def _look_up(self) -> None:
-        for ifindex in list(self._leaving):
-            if not await self._kernel.run(self._builder.link_exists, ifindex):
-                self._free(ifindex)
+    async def _settle(self) -> None:
+        """Before the end: what is leaving is gone, if need be by force."""
+        with trio.move_on_after(SETTLE_SECONDS):
+            while self._leaving:
+                await self._changed.wait()
+        for slot in list(self._leaving):
+            await self._cut(slot)
 
-    def _free(self, ifindex: int) -> None:
-        slot, _ = self._leaving.pop(ifindex, (None, 0.0))
-        if slot is not None:
-            self._busy.discard(slot)
-            self._stir()
+    async def _cut(self, slot: int) -> None:
+        try:
+            await self._kernel.run(self._builder.delete_link, FIRST_IFINDEX + slot)
+        except OSError:
+            self._leaving[slot] = trio.current_time()  # asked again later
+        else:
+            self._free(slot)
 
     def _stir(self) -> None:
         changed, self._changed = self._changed, trio.Event()
@@ -199,64 +251,85 @@ async def open_isolation(
 ) -> AsyncIterator[Isolation]:
     """The walls of one daemon: the kernel thread, the firewall, the way out.
 
-    In root and ambient mode namespaces are bound in /run/netns; in rootless mode, which `enter_rootless` must have entered, below `run_dir`,
-    and the host's ends live in a hub network of ours. `private` keeps everything in a network of this process that goes with it: for tests.
-    Cells that still stand when the block ends are left standing. Raises AlreadyExists (`address-range-taken`), Missing (`nft-missing`), Broken.
+    In root and ambient mode namespaces are bound in /run/netns; in rootless mode, which `enter_rootless` must have entered, below
+    `run_dir`, and the host's ends live in a hub network of ours. `private` keeps everything in a network of this process that goes with
+    it: for tests, and for programs that embed Colony. Cells that still stand when the block ends are left standing.
+
+    Raises AlreadyExists (`address-range-taken`), Missing (`nft-missing`, `no-rights`), Broken (`firewall`, `isolation-failed`).
     """
-    plan = plan or AddressPlan()
-    bound = not private
-    hub_needed = private or mode is Mode.ROOTLESS
-    folder = None if private else (run_dir / "netns" if hub_needed else SYSTEM_FOLDER)
     async with AsyncExitStack() as stack:
-        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-        kernel = await stack.enter_async_context(
-            open_kernel(private=private, hub=run_dir / "netns" / "hub" if hub_needed and bound else None)
-        )
-        await kernel.run(netlink.warm_up)
-        routing = stack.enter_context(await kernel.run(netlink.open_socket))
-        await kernel.run(_check_range, routing, plan)
-        await kernel.run(partial(firewall.load, plan.base, egress=egress))
-        report = EgressReport(False, "none, as configured")
-        if egress and not hub_needed:
-            note = run_dir / FORWARD_NOTE
-            report = await kernel.run(firewall.set_forwarding, note)
-        if hub_needed:
-            await kernel.run(
-                firewall.set_forwarding, run_dir / "hub.forwarding"
-            )  # so that a refusal is told at once, not by silence
-        if egress and hub_needed:
-            report = EgressReport(
-                False, "none: without root the cells' network ends in this process; run as root for a way out"
-            )
-        links = await kernel.run(netlink.open_socket, RTMGRP_LINK)
-        news = stack.enter_context(trio.socket.from_stdlib_socket(links))
-        walls = Isolation(kernel, Builder(kernel, plan, folder, routing), mode=mode, egress=report, news=news)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(walls._hear_links)
-                nursery.start_soon(walls._reap)
+        with translating({OSError: _unopened}):
+            walls = await _open(stack, run_dir, mode=mode, plan=plan or AddressPlan(), egress=egress, private=private)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(walls._hear_links)
+            nursery.start_soon(walls._reap)
+            try:
                 yield walls
+            finally:
+                with trio.CancelScope(shield=True):
+                    await walls._settle()
                 nursery.cancel_scope.cancel()
-        finally:
-            with trio.CancelScope(shield=True):
-                await _close(kernel, walls, run_dir)
 
 
-async def _close(kernel: Kernel, walls: Isolation, run_dir: Path) -> None:
+async def _open(
+    stack: AsyncExitStack, run_dir: Path, *, mode: Mode, plan: AddressPlan, egress: bool, private: bool
+) -> Isolation:
+    own_hub = private or mode is Mode.ROOTLESS
+    run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = None if private else run_dir / "netns" if own_hub else SYSTEM_FOLDER
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    if folder is SYSTEM_FOLDER:
+        syscalls.share_mounts_below(str(folder))
+    kernel = await stack.enter_async_context(
+        open_kernel(private=private, hub=None if folder is None or not own_hub else folder / "hub")
+    )
+    routing = stack.enter_context(await kernel.run(netlink.open_socket))
+    links = await kernel.run(netlink.open_socket, RTMGRP_LINK)
+    news = stack.enter_context(trio.socket.from_stdlib_socket(links))
+    await kernel.run(_check_range, routing, plan)
+    await kernel.run(netlink.warm_up)
+    table = firewall.table_name(run_dir)
+    await kernel.run(partial(firewall.load, table, plan.base, egress=egress))
+    note = run_dir / FORWARD_NOTE
+    report = await kernel.run(_egress, note, egress, own_hub)
+    builder = Builder(kernel, plan, folder, routing)
+    walls = Isolation(kernel, builder, mode=mode, egress=report, routed=not (own_hub and egress), news=news)
+    await walls._look_up()
+    stack.push_async_callback(_close, walls, table, note)
+    return walls
+
+
+def _egress(note: Path, egress: bool, own_hub: bool) -> EgressReport:
+    if own_hub:
+        # Forwarding in the hub: so that the firewall refuses at once what would else be met with silence.
+        firewall.FORWARD.write_text("1")
+    if not egress:
+        return EgressReport(False, "none, as configured")
+    if own_hub:
+        return EgressReport(False, "none: the cells' network ends in this process; run as root, or as a system service")
+    report = firewall.set_forwarding(note)
+    if report.allowed and firewall.docker_blocks_forwarding():
+        return EgressReport(False, "blocked: another firewall (Docker's?) drops what is forwarded; see colony doctor")
+    return report
+
+
+async def _close(walls: Isolation, table: str, note: Path) -> None:
     """With the last cell, the firewall and the forwarding go as well; while cells stand they are needed."""
-    standing = walls._busy - {slot for slot, _ in walls._leaving.values()}
-    if not standing and not await walls.found():
-        await kernel.run(firewall.unload, walls.plan.base)
-        await kernel.run(firewall.restore_forwarding, run_dir / FORWARD_NOTE)
+    with trio.CancelScope(shield=True):
+        if walls._standing or await walls.found():
+            for cell in list(walls._standing.values()):
+                await walls.release(cell)
+            return
+        await walls._kernel.run(firewall.unload, table)
+        await walls._kernel.run(firewall.restore_forwarding, note)
 
 
 def _check_range(routing: socket.socket, plan: AddressPlan) -> None:
     routed = []
     for payload in netlink.dump(routing, netlink.GETROUTE, socket.AF_INET):
         found = netlink.attributes(payload, 12)
-        if 1 in found and payload[4] == 254:  # RTA_DST; the main table
+        if 1 in found:  # RTA_DST; a default route has none
             device = _device(int.from_bytes(found.get(4, b"\0"), "little"))
             routed.append((f"{socket.inet_ntoa(found[1])}/{payload[1]}", device))
     plan.check_free(routed)
@@ -267,3 +340,36 @@ def _device(ifindex: int) -> str:
         return socket.if_indextoname(ifindex)
     except OSError:
         return f"link {ifindex}"
+
+
+def _exists(name: str) -> AlreadyExists:
+    return AlreadyExists("cell-exists", f"namespace {naming.namespace_name(name)} exists", f"colony rm {name}")
+
+
+def _refused(name: str, error: OSError) -> ColonyError:
+    """What the kernel said to a cell, as a situation."""
+    said = f"the kernel refused the walls of {name}: {error.strerror or error}"
+    if isinstance(error, FileExistsError):
+        return _exists(name)
+    if isinstance(error, TimeoutError):
+        return TooSlow("cable-down", f"the cable of {name} did not come up: {error.strerror}", "colony doctor")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return LimitReached(
+            "too-many", said, "raise the limit of open files: ulimit -n 65536, or LimitNOFILE in the unit"
+        )
+    if error.errno == errno.ENOSPC:
+        return LimitReached(
+            "too-many", said, "sudo sysctl -w user.max_net_namespaces=65536 user.max_mnt_namespaces=65536"
+        )
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return Missing("no-rights", said, "colony doctor")
+    return Broken("cell-failed", said, "colony doctor")
+
+
+def _unopened(error: OSError) -> ColonyError:
+    """What kept the walls from opening, as a situation."""
+    said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if error.errno in (errno.EPERM, errno.EACCES):
+        hint = f"sudo install -d -o {os.getuid()} {SYSTEM_FOLDER}" if str(SYSTEM_FOLDER) in said else "colony doctor"
+        return Missing("no-rights", f"networks may not be made here: {said}", hint)
+    return Broken("isolation-failed", f"the walls could not be opened: {said}", "colony doctor")
