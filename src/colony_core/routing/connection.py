@@ -13,6 +13,8 @@ import re
 
 import trio
 
+from colony_core.errors import ColonyError
+
 from .bodies import UNTIL_CLOSE, BadFraming, body_of
 from .exchange import HALF_CLOSED_SECONDS, Exchange, Rules, Service, Tunnel, Upstream
 from .heads import BadHead, Response, parse_request, parse_response
@@ -182,6 +184,8 @@ class Connection:
             return too_slow(place.label, CONNECT_SECONDS)
         except OSError as error:
             return not_listening(place.label, error)
+        except ColonyError as error:
+            return Refusal(502, "The service cannot be reached", error.message, error.hint, code=error.code)
 
     async def _pass_up(self, exchange: Exchange) -> bool:
         """Writes a request, body and all; for an upgrade also what follows. False when the connection is over."""

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from colony_core.errors import NotFound
 from colony_core.routing import Refusal, Target, Upstream, open_tcp_listener, serve_proxy
 
 WEB = Target("hello", service="web")
@@ -108,11 +109,20 @@ async def test_a_service_that_cannot_be_reached_in_time_is_told(previews, autoju
     assert (await client.answer())[0] == 504
 
 
-async def test_a_mistake_in_resolving_ends_one_request_only(previews, monkeypatch):
-    await previews.service(well_behaved)
-    previews.places[WEB] = None
+async def test_a_cell_that_is_gone_says_so_in_its_own_words(previews):
+    async def connect() -> trio.abc.Stream:
+        raise NotFound("cell-not-found", "the cell of hello is gone", "colony start hello")
+
+    previews.places[WEB] = Upstream(connect, "gone")
     client = await previews.client()
-    del previews.known
+    await client.send(GET)
+    status, _, body = await client.answer()
+    assert status == 502
+    assert b"the cell of hello is gone\nhint: colony start hello" in body
+
+
+async def test_a_mistake_in_resolving_ends_one_request_only(previews):
+    client = await previews.client()
     previews.places = None
     await client.send(GET)
     assert (await client.answer())[0] == 500
