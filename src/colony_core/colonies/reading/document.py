@@ -25,7 +25,7 @@ MAX_BYTES = 2**20
 MOST_SERVICES = 100
 MOST_KEY_PARTS = 32
 _LONG_KEY = re.compile(
-    r"""(?<![\w.-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"""
+    r"""(?<![\w.-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+)"""
     rf"{{{MOST_KEY_PARTS}}}"
 )
 SECTIONS = ("colony", "services", "service", "setup", "terminal", "limits")

@@ -13,6 +13,8 @@ Path = tuple[str | int, ...]
 
 DEEPEST = 8
 """Keys below this depth are not noted: none of ours lies there, and a hostile text could make the notes grow with its square."""
+MOST_ELEMENTS = 1000
+"""Nor are elements of an array beyond this one: their lines are those of the array."""
 
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -108,8 +110,10 @@ class _Scanner:
             if closing == "}":
                 self._pair(path)
             else:
-                element = (*path, number) if len(path) <= DEEPEST else path
-                self._note(element, self.at)
+                element = path
+                if len(path) < DEEPEST and number < MOST_ELEMENTS:
+                    element = (*path, number)
+                    self._note(element, self.at)
                 self._value(element)
             number += 1
             self._skip(_BLANK)
@@ -133,5 +137,6 @@ class _Scanner:
 
     def _note(self, path: Path, offset: int) -> None:
         line = bisect_left(self._ends, offset) + 1
-        for length in range(1, min(len(path), DEEPEST) + 1):
-            self.lines.setdefault(path[:length], line)
+        for length in range(min(len(path), DEEPEST), 0, -1):
+            if self.lines.setdefault(path[:length], line) != line:
+                return
