@@ -231,6 +231,8 @@ class Engine:
             self._drop(connection)
         if self._listener is not None:
             self._listener.close()
+        if self._program:
+            self.children.reap_orphans()  # not every init is quick to do it
         self.logs.close()
         self.spawner.close()
         self._poll.close()
