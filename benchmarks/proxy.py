@@ -38,19 +38,22 @@ REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
 def run() -> Iterator[Metric]:
     """Yields the proxy's figures; takes about twelve seconds."""
     with ExitStack() as stack:
-        service, _ = stack.enter_context(_role("service"))
+        service, service_pid = stack.enter_context(_role("service"))
         proxy, pid = stack.enter_context(_role("proxy", str(service)))
-        yield from _requests(service, proxy, pid)
+        yield from _requests(service, proxy, service_pid, pid)
         yield from _latency(service, proxy)
         yield from _bandwidth("download", _download, service, proxy)
         yield from _bandwidth("upload", _upload, service, proxy)
 
 
-def _requests(service: int, proxy: int, pid: int) -> Iterator[Metric]:
+def _requests(service: int, proxy: int, service_pid: int, pid: int) -> Iterator[Metric]:
     load = _wrk if shutil.which("wrk") else _threads
-    direct, through, cpu, total = [], [], [], 0
+    direct, through, service_cpu, cpu, total = [], [], [], [], 0
     for _ in range(ROUNDS):
-        direct.append(load(service) / ROUND_SECONDS)
+        before = _cpu_seconds(service_pid)
+        count = load(service)
+        service_cpu.append((_cpu_seconds(service_pid) - before) / count * 1e6)
+        direct.append(count / ROUND_SECONDS)
         before = _cpu_seconds(pid)
         count = load(proxy)
         cpu.append((_cpu_seconds(pid) - before) / count * 1e6)
@@ -66,12 +69,14 @@ def _requests(service: int, proxy: int, pid: int) -> Iterator[Metric]:
         ratio=rate / base,
         better="higher",
     )
-    spent = statistics.median(cpu)
+    spent, least = statistics.median(cpu), statistics.median(service_cpu)
     yield Metric(
         metric="proxy.cpu_per_request",
         value=spent,
         unit="µs",
         n=total,
+        baseline=f"the service itself, asked directly: {least:.0f} µs",
+        ratio=spent / least,
         better="lower",
         goal=f"< {CPU_GOAL_MICROSECONDS}",
         ok=spent < CPU_GOAL_MICROSECONDS,

@@ -16,8 +16,11 @@ HALF_CLOSED_SECONDS = 30
 
 @attrs.frozen
 class Upstream:
-    """A service that can be reached. `connect` opens a connection or raises OSError or ColonyError. Two upstreams with the same label are the same
-    place, between which connections may be reused; so the label must change when a colony or its namespace is made anew."""
+    """A service that can be reached; `connect` opens a connection or raises OSError or ColonyError.
+
+    Two upstreams with the same label are the same place, between which connections may be reused; so the label must change when a
+    colony or its namespace is made anew.
+    """
 
     connect: Callable[[], Awaitable[trio.abc.Stream]] = attrs.field(eq=False)
     label: str
