@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from pathlib import Path
 
 import trio
 
@@ -195,11 +194,8 @@ def _upload(port: int) -> float:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """CPU time of a process; time spent waiting for a CPU is not in it."""
-    spent = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        spent += int((task / "schedstat").read_text().split()[0])
-    return spent / 1e9
+    """CPU time of a process, its ended threads included; time spent waiting for a CPU is not in it."""
+    return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid(3) computes on Linux
 
 
 @contextmanager
