@@ -7,6 +7,8 @@ to what is not HTTP are problems like all others.
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
 from itertools import chain
 from typing import Any
 
@@ -68,6 +70,8 @@ class Protocol(H11Protocol):
     async def stream_send(self, event: StreamEvent) -> None:
         """An answer's next part."""
         if isinstance(event, Response) and event.status_code >= 200:
+            if self.context.terminated.is_set() or event.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                event = replace(event, headers=[*event.headers, (b"connection", b"close")])
             self._hold()
         await super().stream_send(event)
 

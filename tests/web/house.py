@@ -206,7 +206,7 @@ class CardboardHouse:
 
     async def spawn(self, request: NewColony, *, owner: str) -> ColonyView:
         self.calls.append(("spawn", request, owner))
-        if self.pause:
+        if self.pause is not None:
             await self.pause.wait()
         check_colony_name(request.name)
         if request.name in self._colonies:

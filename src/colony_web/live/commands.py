@@ -53,7 +53,10 @@ async def _first_frame() -> ExecRequest:
         first = await websocket.receive()
         if not isinstance(first, str):
             raise Invalid("exec-request-expected", "the first frame must be text", "send an ExecRequest as JSON")
-        request = wire.load_json(first, ExecRequest)
+        raw = wire.parse_json(first)
+        if isinstance(raw, dict) and isinstance(raw.get("command"), str):
+            raise Invalid("invalid-body", "command: expected a list of words, got text", 'send ["sh", "-c", "..."]')
+        request = wire.load(raw, ExecRequest)
         if not request.command or not request.command[0]:
             raise Invalid("empty-command", "there is no command to run", 'send {"command": ["sh", "-c", "..."]}')
         return request

@@ -1,0 +1,137 @@
+"""The OpenAPI document, the page that shows it, and mounting in somebody else's app."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+from quart_trio import QuartTrio
+
+from colony_web import mount
+from colony_web.auth import PEER
+
+from .conftest import OWNER
+from .house import CardboardHouse
+
+
+async def test_the_document_is_valid_and_names_every_route(app: QuartTrio, client: Any) -> None:
+    document = json.loads(await (await client.get("/openapi.json")).get_data())
+    validate(document)
+    rules = {re.sub(r"<(\w+)>", r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
+    assert set(document["paths"]) == rules - {"/", "/docs", "/openapi.json"}
+
+
+async def test_every_reference_of_the_document_leads_somewhere(client: Any) -> None:
+    text = (await (await client.get("/openapi.json")).get_data()).decode()
+    document = json.loads(text)
+    for reference in set(re.findall(r'"\$ref":"#/([^"]+)"', text)):
+        found = document
+        for part in reference.split("/"):
+            found = found[part]
+        assert found
+
+
+async def test_the_document_tells_types_bounds_and_problems(client: Any) -> None:
+    document = json.loads(await (await client.get("/openapi.json")).get_data())
+    create = document["paths"]["/api/colonies"]["post"]
+    assert create["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/NewColony"}
+    assert create["requestBody"]["required"] is True
+    assert "201" in create["responses"]
+    assert "application/problem+json" in create["responses"]["409"]["content"]
+    assert "Idempotency-Key" in [each["name"] for each in create["parameters"]]
+    assert document["components"]["schemas"]["NewColony"]["properties"]["name"]["pattern"].startswith("^[a-z]")
+    [limit] = [
+        each for each in document["paths"]["/api/colonies/{ref}/logs"]["get"]["parameters"] if each["name"] == "limit"
+    ]
+    assert (limit["schema"]["minimum"], limit["schema"]["maximum"]) == (1, 10_000)
+    assert (
+        "text/event-stream"
+        in document["paths"]["/api/colonies/{ref}/logs/stream"]["get"]["responses"]["200"]["content"]
+    )
+    assert all(
+        operation["summary"].endswith(".") for methods in document["paths"].values() for operation in methods.values()
+    )
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_the_page_needs_nothing_from_outside(client: Any, path: str) -> None:
+    answer = await client.get(path)
+    page = (await answer.get_data()).decode()
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert "/api/colonies/{ref}/logs/stream" in page
+    assert "NewColony" in page
+    assert not re.search(r"<(script|img|link|iframe)|src=|@import|url\(", page)
+    assert [link for link in re.findall(r'href="([^"]+)"', page) if not link.startswith("/")] == []
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+async def test_the_pages_style_is_the_one_its_policy_allows(client: Any) -> None:
+    import base64
+    import hashlib
+
+    answer = await client.get("/docs")
+    [style] = re.findall(r"<style>(.*?)</style>", (await answer.get_data()).decode(), re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.fixture
+def guest(house: CardboardHouse) -> QuartTrio:
+    """A user's own app, with a colony mounted in it."""
+    app = QuartTrio("guest")
+
+    @app.get("/")
+    async def home() -> str:
+        return "the guest's own"
+
+    @app.get("/colonyx")
+    async def neighbour() -> str:
+        return "not ours"
+
+    mount(app, house, prefix="/colony")
+    return app
+
+
+async def test_a_mounted_face_lives_below_its_prefix(guest: QuartTrio) -> None:
+    client, owner = guest.test_client(), {"state": {PEER: OWNER}}
+    assert await (await client.get("/")).get_data() == b"the guest's own"
+    assert await (await client.get("/colonyx")).get_data() == b"not ours"
+    assert (await client.get("/api/colonies", scope_base=owner)).status_code == 404
+    assert (await (await client.get("/colony/api/colonies", scope_base=owner)).get_json())[0]["name"] == "hello"
+    assert (await client.get("/colony/api/colonies")).status_code == 401
+    answer = await client.post("/colony/api/colonies", json={"name": "new", "path": "/"}, scope_base=owner)
+    assert answer.headers["Location"].startswith("/colony/api/colonies/col_")
+    document = json.loads(await (await client.get("/colony/openapi.json")).get_data())
+    assert document["servers"] == [{"url": "/colony"}]
+    for path in ("/colony", "/colony/", "/colony/docs"):
+        answer = await client.get(path)
+        assert answer.status_code == 200, path
+        assert 'href="/colony/openapi.json"' in (await answer.get_data()).decode()
+
+
+async def test_a_mounted_face_tells_events(guest: QuartTrio, house: CardboardHouse) -> None:
+    async with guest.test_client().websocket("/colony/ws", scope_base={"state": {PEER: OWNER}}) as socket:
+        import trio
+
+        await trio.testing.wait_all_tasks_blocked()
+        from colony_core.events import HouseEvent
+
+        house.bus.publish(HouseEvent(what="started", message="hi"))
+        assert json.loads(await socket.receive())["message"] == "hi"
+
+
+@pytest.mark.parametrize("prefix", ["colony", "/colony/", "/", ""])
+def test_a_prefix_that_is_none_is_refused(house: CardboardHouse, prefix: str) -> None:
+    with pytest.raises(ValueError, match="expected a prefix"):
+        mount(QuartTrio("guest"), house, prefix=prefix)
+
+
+def test_importing_the_package_loads_no_framework() -> None:
+    code = "import sys, colony_web; print([m for m in ('quart', 'hypercorn', 'trio', 'msgspec') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
