@@ -28,6 +28,8 @@ SOCK_DIAG_BY_FAMILY = 20
 TCP_LISTEN = 10
 KILL_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 0.1
+LINKS_OF_ONE_THREAD = 3
+"""Of /proc/PID/task: two of every folder, and one for each thread."""
 
 
 @attrs.frozen
@@ -177,7 +179,7 @@ def pids_in(inode: int) -> tuple[int, ...]:
     """The processes that live in a network namespace; zombies without living threads do not count. Never this process."""
     own = os.getpid()
     return tuple(
-        pid for entry in os.listdir("/proc") if entry.isdigit() and (pid := int(entry)) != own and _lives_in(pid, inode)
+        pid for name in os.listdir("/proc") if name.isdigit() and (pid := int(name)) != own and _lives_in(pid, inode)
     )
 
 
@@ -202,6 +204,8 @@ def _lives_in(pid: int, inode: int) -> bool:
     if found is not None:
         return found == inode
     try:
+        if os.stat(f"/proc/{pid}/task").st_nlink <= LINKS_OF_ONE_THREAD:
+            return False
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return False

@@ -1,9 +1,10 @@
 """Cells of cardboard: every colony shares the host's network. Used only where a test asks for it by name."""
 
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import trio
 
@@ -14,6 +15,8 @@ from .cell import Cell, Listener, Socket, Step, _listening
 from .firewall import EgressReport
 from .modes import Mode
 from .walls import Isolation
+
+T = TypeVar("T")
 
 
 class FakeCell(Cell):
@@ -93,6 +96,7 @@ class FakeIsolation(Isolation):
 
     async def adopt(self, name: str) -> Cell | None:
         """Nothing: cardboard does not outlive its process."""
+        naming.check_colony_name(name)
         await trio.lowlevel.checkpoint()
         return None
 
@@ -100,7 +104,8 @@ class FakeIsolation(Isolation):
         """Forgets the cell."""
         await trio.lowlevel.checkpoint()
         cell.fd = -1
-        self.standing.pop(cell.name, None)
+        if self.standing.get(cell.name) is cell:
+            del self.standing[cell.name]
 
     async def release(self, cell: Cell) -> None:
         """As `destroy`: nothing would be left standing."""
@@ -117,6 +122,11 @@ class FakeIsolation(Isolation):
         cell = self.standing.pop(naming.check_colony_name(name), None)
         if cell is not None:
             cell.fd = -1
+
+    async def run_in_thread(self, fn: Callable[..., T], *args: Any) -> T:
+        """`fn(*args)`, here and now."""
+        await trio.lowlevel.checkpoint()
+        return fn(*args)
 
 
 @asynccontextmanager

@@ -4,10 +4,11 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import trio
 
@@ -22,6 +23,7 @@ from .firewall import EgressReport
 from .kernel import Kernel, open_kernel
 from .modes import SYSTEM_FOLDER, Mode
 
+T = TypeVar("T")
 RTMGRP_LINK = 1
 MOST_CLOSING = 8
 """Namespaces that are let go at the same time: while the kernel cleans up a large batch, nothing else of its networking moves."""
@@ -155,6 +157,10 @@ class Isolation:
             yield cell
         finally:
             await self.destroy(cell)
+
+    async def run_in_thread(self, fn: Callable[..., T], *args: Any) -> T:
+        """`fn(*args)` in the kernel thread, in the network where the hosts' ends are. For short calls: every cell waits behind it."""
+        return await self._kernel.run(fn, *args)
 
     def _take_slot(self, wanted: int | None) -> Addresses:
         if wanted is not None and wanted not in self._busy and 0 <= wanted < self.plan.capacity:
