@@ -115,7 +115,7 @@ async def test_an_error_while_stopping_is_told_and_stopping_goes_on(autojump_clo
 async def test_a_child_that_ends_by_itself_meanwhile_is_not_restarted(autojump_clock, stage):
     async def act():
         async with open_supervisor(
-            [stage.spec("a"), stage.spec("b", cleanup=5)], on_event=stage.on_event
+            [stage.spec("a"), stage.spec("b", cleanup=4)], on_event=stage.on_event
         ) as supervisor:
             handles.extend(supervisor.children())
 
