@@ -117,8 +117,18 @@ def test_our_own_origins_are_let_in(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["null", "", "http://evil.com", "http://localhost", "http://localhost:3000", "https://localhost:8000"]
-    + ["http://localhost:8000.evil.com", "file://", "localhost:8000", "http://hello.colony.localhost:8000"],
+    [
+        "null",
+        "",
+        "http://evil.com",
+        "http://localhost",
+        "http://localhost:3000",
+        "https://localhost:8000",
+        "http://localhost:8000.evil.com",
+        "file://",
+        "localhost:8000",
+        "http://hello.colony.localhost:8000",
+    ],
 )
 def test_foreign_origins_are_refused(value: str) -> None:
     with pytest.raises(NotAllowed) as error:
@@ -169,9 +179,13 @@ async def test_strangers_on_the_socket_are_refused(
 
 
 async def test_the_kernel_tells_who_is_at_the_other_end(tmp_path: Path) -> None:
-    async with open_unix_listener(tmp_path / "s") as listener, await trio.open_unix_socket(str(tmp_path / "s")):
-        async with await listener.accept() as accepted:
-            found = peer_of(accepted)
+    path = tmp_path / "s"
+    async with (
+        open_unix_listener(path) as listener,
+        await trio.open_unix_socket(str(path)),
+        await listener.accept() as ours,
+    ):
+        found = peer_of(ours)
     assert found == Peer(pid=os.getpid(), uid=os.getuid(), gid=os.getgid(), netns=os.stat("/proc/self/ns/net").st_ino)
 
 
