@@ -15,15 +15,16 @@ from colony_core import naming
 from . import netlink, syscalls
 from .addresses import FIRST_IFINDEX, Addresses, AddressPlan
 from .cell import Cell, Step
-from .kernel import OWN_NAMESPACE, Kernel, is_namespace
+from .kernel import OWN_NAMESPACE, Kernel
 
 IF_INET6 = Path("/proc/net/if_inet6")
-UP_SECONDS = 0.1
+UP_SECONDS = 1.0
 UP_PAUSE_SECONDS = 0.001
 QUIET_IPV6 = "net/ipv6/conf/default/disable_ipv6"
 """Interfaces made from now on have no IPv6: no link-local address, no solicitations. Loopback exists already and keeps ::1."""
 UNPRIVILEGED_PORTS = "net/ipv4/ip_unprivileged_port_start"
 PING_GROUPS = "net/ipv4/ping_group_range"
+_NEW_FILE = os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 @attrs.define
@@ -35,6 +36,8 @@ class Builder:
     folder: Path | None
     """Where namespaces are bound; None binds nothing, so that they go with this process."""
     routing: socket.socket
+    mark: str
+    """Stands on the links of what we made: whatever else has a name like ours is left alone."""
 
     def build(self, name: str, at: Addresses) -> Cell:
         """A cell, verified up at both ends; whatever fails, nothing of it stays. Raises OSError (FileExistsError: the name is bound)."""
@@ -42,73 +45,74 @@ class Builder:
         with ExitStack() as undo:
             syscalls.unshare(syscalls.CLONE_NEWNET)
             undo.callback(self.kernel.go_home)
+            inside = undo.enter_context(netlink.open_socket())
+            netlink.transact(inside, netlink.claim_loopback(self.mark), 1)
             fd = os.open(OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
             undo.callback(os.close, fd)
             path = self._bind(name, fd, undo)
             bound = time.perf_counter()
-            inside = undo.enter_context(netlink.open_socket())
             _tune()
             self._connect(name, at, fd, inside, undo)
             self.kernel.go_home()
             self._await_up(at, inside)
             inside.close()
+            cable = f"{naming.host_link_alias(name)} {at.host_ip} – {at.cell_ip}"
             steps = (
                 Step("namespace", bound - began, naming.namespace_name(name)),
-                Step(
-                    "veth", time.perf_counter() - bound, f"{naming.host_link_alias(name)} {at.host_ip} – {at.cell_ip}"
-                ),
+                Step("veth", time.perf_counter() - bound, cable),
             )
+            cell = Cell(self.kernel, name, at, fd=fd, path=path, steps=steps)
             undo.pop_all()
-        return Cell(self.kernel, name, at, fd=fd, path=path, steps=steps)
+        return cell
 
     def adopt(self, name: str) -> Cell | None:
-        """The cell that is bound under `name`, if it is whole: its address in our plan, its cable at both ends."""
-        if self.folder is None:
-            return None
-        path = self.folder / naming.namespace_name(name)
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        at = self._addresses_of(name, fd) if is_namespace(fd) else None
-        if at is None:
-            os.close(fd)
-            return None
-        return Cell(self.kernel, name, at, fd=fd, path=path, steps=())
+        """The cell that is bound under `name`, if it is ours and whole: its address in our plan, its cable at both ends."""
+        path = self._path(name)
+        with ExitStack() as undo:
+            fd = _open_namespace(path)
+            if path is None or fd is None:
+                return None
+            undo.callback(os.close, fd)
+            at = self._addresses_of(name, fd)
+            if at is None:
+                return None
+            cell = Cell(self.kernel, name, at, fd=fd, path=path, steps=())
+            undo.pop_all()
+        return cell
 
     def found(self) -> tuple[str, ...]:
-        """The names that are bound in our folder."""
+        """The names in our folder under which something of ours is bound."""
         prefix = naming.namespace_name("")
         if self.folder is None or not self.folder.is_dir():
             return ()
-        return tuple(
-            sorted(entry.name.removeprefix(prefix) for entry in self.folder.iterdir() if entry.name.startswith(prefix))
-        )
+        names = (entry.name.removeprefix(prefix) for entry in self.folder.iterdir() if entry.name.startswith(prefix))
+        return tuple(sorted(name for name in names if self.bound(name) is not None))
 
-    def inode(self, name: str) -> int | None:
-        """The namespace that is bound under `name`."""
-        if self.folder is None:
+    def bound(self, name: str) -> int | None:
+        """The inode of the namespace of ours that is bound under `name`."""
+        fd = _open_namespace(self._path(name))
+        if fd is None:
             return None
         try:
-            fd = os.open(self.folder / naming.namespace_name(name), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            return os.fstat(fd).st_ino if is_namespace(fd) else None
+            return os.fstat(fd).st_ino if self._is_ours(fd) else None
         finally:
             os.close(fd)
 
     def unbind(self, name: str) -> None:
         """Takes the name away; nothing there is fine."""
-        if self.folder is not None:
-            path = self.folder / naming.namespace_name(name)
+        path = self._path(name)
+        if path is not None:
             syscalls.unmount(str(path))
             path.unlink(missing_ok=True)
 
     def unbind_all(self, name: str) -> int | None:
-        """Takes a colony's names away, the binding's and the cable's; the slot of that cable, if there was one."""
-        ifindex = self.alias_index(name)
-        self.unbind(name)
+        """Takes a colony's names away, the binding's and the cable's, if they are ours; the slot of that cable, if there was one."""
+        ifindex = self._left_over(name)
+        path = self._path(name)
+        if self.bound(name) is not None:
+            self.unbind(name)
+        elif path is not None:
+            _discard(path)
         if ifindex is None:
             return None
         self._drop_alias(ifindex, name)
@@ -128,18 +132,14 @@ class Builder:
         if fd >= 0:
             os.close(fd)
 
-    def alias_index(self, name: str) -> int | None:
-        """The index of the link with a colony's alias."""
-        found = netlink.find_link(self.routing, name=naming.host_link_alias(name))
-        return found[0] if found else None
-
-    def links(self) -> tuple[int, ...]:
-        """The indices of all cables of our kind, ours or not."""
-        return tuple(
-            struct.unpack_from("=i", payload, 4)[0]
-            for payload in netlink.dump(self.routing, netlink.GETLINK, socket.AF_UNSPEC)
-            if netlink.attributes(payload, 16).get(netlink.LINK_NAME, b"").startswith(b"vc-")
-        )
+    def links(self) -> dict[int, bool]:
+        """The indices of all cables of our kind, and whether they are ours."""
+        found = {}
+        for payload in netlink.dump(self.routing, netlink.GETLINK, socket.AF_UNSPEC):
+            link = netlink.attributes(payload, 16)
+            if link.get(netlink.LINK_NAME, b"").startswith(b"vc-"):
+                found[struct.unpack_from("=i", payload, 4)[0]] = netlink.mark_in(link) == self.mark
+        return found
 
     def delete_link(self, ifindex: int) -> None:
         """Removes a cable by its host's end; nothing there is fine."""
@@ -149,18 +149,26 @@ class Builder:
             if error.errno != errno.ENODEV:
                 raise
 
+    def _path(self, name: str) -> Path | None:
+        return None if self.folder is None else self.folder / naming.namespace_name(name)
+
     def _bind(self, name: str, fd: int, undo: ExitStack) -> Path:
-        if self.folder is None:
+        path = self._path(name)
+        if path is None:
             return Path(f"/proc/{os.getpid()}/fd/{fd}")
-        path = self.folder / naming.namespace_name(name)
         try:
-            os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+            file = os.open(path, _NEW_FILE, 0o444)
         except FileExistsError:
-            if self.inode(name) is not None:
+            # the empty file of a binding that went with its mount namespace is as good as none; anything bound is not
+            if _is_bound(path) or not _discard(path):
                 raise
-            # the empty file of a binding that went with its mount namespace: as good as none
-        undo.callback(self.unbind, name)
-        syscalls.bind_mount(OWN_NAMESPACE, str(path))
+            file = os.open(path, _NEW_FILE, 0o444)
+        undo.callback(_discard, path)
+        try:  # by descriptor: if somebody has put another file here meanwhile, this fails, and does not cover theirs
+            syscalls.bind_mount(OWN_NAMESPACE, f"/proc/self/fd/{file}")
+        finally:
+            os.close(file)
+        undo.callback(syscalls.unmount, str(path))
         return path
 
     def _connect(self, name: str, at: Addresses, fd: int, inside: socket.socket, undo: ExitStack) -> None:
@@ -179,7 +187,7 @@ class Builder:
                 raise LinkTakenError(at.slot) from error
             raise
         undo.callback(self.delete_link, at.ifindex)
-        batch = host.fill(ifindex=ifindex, host_ip=host_ip, cell_ip=cell_ip, cell_mac=at.cell_mac)
+        batch = host.fill(ifindex=ifindex, mark=self.mark.encode(), host_ip=host_ip, cell_ip=cell_ip, cell_mac=at.cell_mac)
         netlink.transact(self.routing, batch, host.requests)
         netlink.transact(inside, cell.fill(host_ip=host_ip, cell_ip=cell_ip, host_mac=at.host_mac), cell.requests)
         self._set_alias(at.ifindex, name)
@@ -189,11 +197,25 @@ class Builder:
         try:
             netlink.transact(self.routing, request, 1)
         except netlink.NetlinkError as error:
-            left_over = self.alias_index(name) if error.errno == errno.EEXIST else None
-            if left_over is None:
+            if error.errno != errno.EEXIST:
                 raise
+            left_over = self._left_over(name)
+            if left_over is None:
+                raise LinkNameTakenError(
+                    errno.EEXIST, f"there is a link {naming.host_link_alias(name)} already"
+                ) from error
             self._drop_alias(left_over, name)  # a dead cell's cable, which somebody's socket keeps alive
             netlink.transact(self.routing, request, 1)
+
+    def _left_over(self, name: str) -> int | None:
+        """The index of our cable with a colony's readable name; a stranger's link of that name is none of ours."""
+        found = netlink.find_link(self.routing, name=naming.host_link_alias(name))
+        return found[0] if found and found[0] >= FIRST_IFINDEX and netlink.mark_in(found[1]) == self.mark else None
+
+    def _is_ours(self, fd: int) -> bool:
+        with self.kernel.inside(fd), netlink.open_socket() as inside:
+            found = netlink.find_link(inside, ifindex=1)
+        return found is not None and netlink.mark_in(found[1]) == self.mark
 
     def _drop_alias(self, ifindex: int, name: str) -> None:
         try:
@@ -212,22 +234,49 @@ class Builder:
                 time.sleep(UP_PAUSE_SECONDS)
 
     def _addresses_of(self, name: str, fd: int) -> Addresses | None:
+        if not self._is_ours(fd):
+            return None
         with self.kernel.inside(fd), netlink.open_socket() as inside:
             own = [
                 netlink.attributes(p, 8).get(2)
-                for p in netlink.dump(inside, 22, socket.AF_INET)
+                for p in netlink.dump(inside, netlink.GETADDR, socket.AF_INET)
                 if _index_of(p) == netlink.CELL_INDEX
             ]
         if len(own) != 1 or own[0] is None:
             return None
         at = self.plan.find(socket.inet_ntoa(own[0]))
-        if at is None or self.alias_index(name) != at.ifindex or not _is_up(self.routing, at.ifindex):
+        if at is None or self._left_over(name) != at.ifindex or not _is_up(self.routing, at.ifindex):
             return None
         return at
 
 
 class LinkTakenError(OSError):
     """The slot's link exists already; another slot may be free."""
+
+
+class LinkNameTakenError(OSError):
+    """A link that is not ours bears the readable name of the colony's."""
+
+
+def _open_namespace(path: Path | None) -> int | None:
+    """The namespace that is bound at `path`, whoever's it is."""
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC) if path is not None and _is_bound(path) else None
+
+
+def _is_bound(path: Path) -> bool:
+    try:
+        return path.stat().st_dev == os.stat(OWN_NAMESPACE).st_dev
+    except OSError:
+        return False
+
+
+def _discard(path: Path) -> bool:
+    """Removes an empty file on which nothing is bound, and says whether the path is free."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:  # EBUSY: something is bound on it
+        return False
+    return True
 
 
 def _is_up(sock: socket.socket, ifindex: int) -> bool:

@@ -3,10 +3,12 @@
 A batch is one send and one acknowledgement per request. It is no transaction: whoever sends one undoes its cell when it fails.
 """
 
+import errno
 import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -14,7 +16,7 @@ import attrs
 
 REQUEST, ACK, CREATE, EXCLUSIVE, DUMP = 1, 4, 0x400, 0x200, 0x300
 ERROR, DONE = 2, 3
-NEWLINK, DELLINK, GETLINK, NEWADDR, NEWROUTE, GETROUTE, NEWNEIGH = 16, 17, 18, 20, 24, 26, 28
+NEWLINK, DELLINK, GETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE, NEWNEIGH = 16, 17, 18, 20, 22, 24, 26, 28
 NEWLINKPROP, DELLINKPROP = 108, 109
 NO_LINK_LOCAL = 1
 SOL_NETLINK, CAP_ACK, EXT_ACK = 270, 10, 11
@@ -23,7 +25,7 @@ CELL_INDEX = 100
 LINK_GROUP = 192
 """Every host end is in this interface group, so that one static ruleset covers all of them."""
 OPERSTATE, OPER_UP = 16, 6
-LINK_NAME = 3
+LINK_NAME, LINK_MARK = 3, 20
 SKIP_STATISTICS = 8
 
 _HEADER = struct.Struct("=IHHII")
@@ -46,17 +48,35 @@ def open_socket(groups: int = 0) -> socket.socket:
 
 def transact(sock: socket.socket, data: bytes | bytearray, requests: int) -> None:
     """Sends a batch and waits for every acknowledgement; raises NetlinkError for the first that was refused."""
-    sock.send(data)
     error: NetlinkError | None = None
-    while requests:
-        for kind, flags, payload in messages(sock.recv(65536)):
-            if kind == ERROR:
-                requests -= 1
-                number = -struct.unpack_from("=i", payload)[0]
-                if number and error is None:
-                    error = NetlinkError(number, _text(payload, flags) or os.strerror(number))
+    with _talking(sock):
+        sock.send(data)
+        while requests:
+            for kind, flags, payload in messages(sock.recv(65536)):
+                if kind == ERROR:
+                    requests -= 1
+                    number = -struct.unpack_from("=i", payload)[0]
+                    if number and error is None:
+                        error = NetlinkError(number, _text(payload, flags) or os.strerror(number))
     if error is not None:
         raise error
+
+
+@contextmanager
+def _talking(sock: socket.socket) -> Iterator[None]:
+    """If the talk breaks off, what the kernel had still to say is thrown away: the next one must not take it for its own answer."""
+    try:
+        yield
+    except BaseException:
+        while True:
+            try:
+                sock.recv(65536, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as lost:
+                if lost.errno != errno.ENOBUFS:
+                    break
+        raise
 
 
 def messages(buffer: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -110,7 +130,7 @@ def index(number: int) -> bytes:
 
 _A, _B = "203.0.113.251", "203.0.113.252"
 _MA, _MB = "02:a1:b2:c3:d4:e5", "02:b5:c4:d3:e2:f1"
-_LINK = "vc-@@@@@@@@@"
+_LINK, _MARK = "vc-@@@@@@@@@", "colony_@@@@@@@@"
 _IFINDEX, _FD = 0x5A5B5C5D, 0x4A4B4C4D
 
 
@@ -140,19 +160,21 @@ def cable_template() -> Template:
 
 @cache
 def host_template(*, ipv6: bool) -> Template:
-    """The host's end: up, without a link-local address, with its address, and with the cell as a permanent neighbour.
+    """The host's end: up, marked as ours, without a link-local address, with its address, and with the cell as a permanent neighbour.
 
     Permanent neighbours are no luxury: the table has 1024 entries for all namespaces together, and an ARP reply can be late.
     """
     generation = {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", NO_LINK_LOCAL]]}
     quiet = [["IFLA_AF_SPEC", {"attrs": [["AF_INET6", generation]]}]] if ipv6 else []
+    ours = ["IFLA_IFALIAS", _MARK]
     return _template(
         [
-            ("link", NEWLINK, 0, {"index": _IFINDEX, "flags": 1, "change": 1}, quiet),
+            ("link", NEWLINK, 0, {"index": _IFINDEX, "flags": 1, "change": 1}, [ours, *quiet]),
             ("address", NEWADDR, CREATE | EXCLUSIVE, _address(_IFINDEX), [["IFA_LOCAL", _A], ["IFA_ADDRESS", _A]]),
             ("neighbour", NEWNEIGH, CREATE, _neighbour(_IFINDEX), [["NDA_DST", _B], ["NDA_LLADDR", _MB]]),
         ],
         ifindex=index(_IFINDEX),
+        mark=_MARK.encode(),
         host_ip=socket.inet_aton(_A),
         cell_ip=socket.inet_aton(_B),
         cell_mac=_mac(_MB),
@@ -161,11 +183,10 @@ def host_template(*, ipv6: bool) -> Template:
 
 @cache
 def cell_template() -> Template:
-    """Inside: loopback and eth0 up, the cell's address, its way out, and the host as a permanent neighbour."""
+    """Inside: eth0 up, the cell's address, its way out, and the host as a permanent neighbour."""
     route = {"family": socket.AF_INET, "table": 254, "proto": 4, "scope": 0, "type": 1}
     return _template(
         [
-            ("link", NEWLINK, 0, {"index": 1, "flags": 1, "change": 1}, []),
             ("link", NEWLINK, 0, {"index": CELL_INDEX, "flags": 1, "change": 1}, []),
             ("address", NEWADDR, CREATE | EXCLUSIVE, _address(CELL_INDEX), [["IFA_LOCAL", _B], ["IFA_ADDRESS", _B]]),
             ("route", NEWROUTE, CREATE | EXCLUSIVE, route, [["RTA_GATEWAY", _A], ["RTA_OIF", CELL_INDEX]]),
@@ -182,6 +203,19 @@ def warm_up() -> None:
     cable_template()
     host_template(ipv6=True)
     cell_template()
+
+
+def claim_loopback(mark: str) -> bytes:
+    """Loopback up, and whose namespace this is: before it is bound, so that nothing under a name of ours is without an owner."""
+    raw = mark.encode()
+    body = struct.pack("=BxHiII", 0, 0, 1, 1, 1) + struct.pack("=HH", 4 + len(raw), LINK_MARK) + raw
+    body += b"\0" * (-len(raw) % 4)
+    return _HEADER.pack(_HEADER.size + len(body), NEWLINK, REQUEST | ACK, 1, 0) + body
+
+
+def mark_in(link: dict[int, bytes]) -> str:
+    """Whose a link is, from its attributes."""
+    return link.get(LINK_MARK, b"").rstrip(b"\0").decode(errors="replace")
 
 
 def set_alias(ifindex: int, name: str) -> bytes:
@@ -213,29 +247,31 @@ def find_link(sock: socket.socket, *, ifindex: int = 0, name: str = "") -> tuple
     if name:
         raw = name.encode() + b"\0"
         body += struct.pack("=HH", 4 + len(raw), 53) + raw + b"\0" * (-len(raw) % 4)
-    sock.send(_HEADER.pack(_HEADER.size + len(body), GETLINK, REQUEST, 1, 0) + body)
-    for kind, _, payload in messages(sock.recv(65536)):
-        if kind == NEWLINK:
-            return struct.unpack_from("=i", payload, 4)[0], attributes(payload, 16)
-        if kind == ERROR:
-            number = -struct.unpack_from("=i", payload)[0]
-            if number == 19:  # ENODEV
-                return None
-            raise NetlinkError(number, os.strerror(number))
+    with _talking(sock):
+        sock.send(_HEADER.pack(_HEADER.size + len(body), GETLINK, REQUEST, 1, 0) + body)
+        for kind, _, payload in messages(sock.recv(65536)):
+            if kind == NEWLINK:
+                return struct.unpack_from("=i", payload, 4)[0], attributes(payload, 16)
+            if kind == ERROR:
+                number = -struct.unpack_from("=i", payload)[0]
+                if number == errno.ENODEV:
+                    return None
+                raise NetlinkError(number, os.strerror(number))
     return None
 
 
 def dump(sock: socket.socket, request: int, family: int) -> Iterator[bytes]:
     """Every object of a kind (links, addresses, routes), as payloads."""
-    sock.send(_HEADER.pack(_HEADER.size + 12, request, REQUEST | DUMP, 1, 0) + struct.pack("=B11x", family))
-    while True:
-        for kind, _, payload in messages(sock.recv(1 << 18)):
-            if kind == DONE:
-                return
-            if kind == ERROR:
-                number = -struct.unpack_from("=i", payload)[0]
-                raise NetlinkError(number, os.strerror(number))
-            yield payload
+    with _talking(sock):
+        sock.send(_HEADER.pack(_HEADER.size + 12, request, REQUEST | DUMP, 1, 0) + struct.pack("=B11x", family))
+        while True:
+            for kind, _, payload in messages(sock.recv(1 << 18)):
+                if kind == DONE:
+                    return
+                if kind == ERROR:
+                    number = -struct.unpack_from("=i", payload)[0]
+                    raise NetlinkError(number, os.strerror(number))
+                yield payload
 
 
 def _property(kind: int, flags: int, ifindex: int, name: str) -> bytes:

@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from colony_core.errors import AlreadyExists, Broken, ColonyError, LimitReached,
 
 from . import firewall, netlink, syscalls
 from .addresses import FIRST_IFINDEX, Addresses, AddressPlan
-from .builder import Builder, LinkTakenError
+from .builder import Builder, LinkNameTakenError, LinkTakenError
 from .cell import Cell, kill_namespace
 from .firewall import EgressReport
 from .kernel import Kernel, open_kernel
@@ -59,6 +59,8 @@ class Isolation:
         """Slots with a cable in the kernel, or one about to be there; whoever's it is."""
         self._building: dict[int, str] = {}
         self._standing: dict[int, Cell] = {}
+        self._ending: set[int] = set()
+        """Slots whose processes are being killed; whatever becomes of their cables meanwhile, nobody else may have them yet."""
         self._leaving: dict[int, float] = {}
         """Slots whose cells were let go, and when; busy until the kernel says that the cable is gone."""
         self._changed = trio.Event()
@@ -78,7 +80,7 @@ class Isolation:
         if name in self._building.values() or any(cell.name == name for cell in self._standing.values()):
             raise _exists(name)
         while True:
-            at = self._take_slot(slot)
+            at = self._take_slot(slot) or await self._find_slot()
             self._building[at.slot] = name
             try:
                 cell = await self._kernel.run(self._builder.build, name, at)
@@ -103,7 +105,7 @@ class Isolation:
             cell = await self._kernel.run(self._builder.adopt, name)
         except OSError:
             return None
-        if cell is None or cell.slot in self._standing or cell.slot in self._leaving:
+        if cell is None or cell.slot in self._standing or cell.slot in self._leaving or cell.slot in self._building:
             if cell is not None:
                 await self._kernel.run(self._builder.release, cell)
             return None
@@ -117,6 +119,7 @@ class Isolation:
         if self._standing.get(cell.slot) is not cell:
             return
         del self._standing[cell.slot]
+        self._ending.add(cell.slot)
         with trio.CancelScope(shield=True):
             try:
                 await kill_namespace(cell.inode)
@@ -130,22 +133,25 @@ class Isolation:
             await self._kernel.run(self._builder.release, cell)
 
     async def found(self) -> tuple[str, ...]:
-        """The names of all colonies whose namespaces are bound here; where nothing is bound, of those that stand."""
+        """The names of all colonies whose namespaces we have bound; where nothing is bound, of those that stand."""
         if self.netns_dir is None:
             return tuple(sorted(cell.name for cell in self._standing.values()))
         return await self._kernel.run(self._builder.found)
 
     async def clear(self, name: str) -> None:
-        """Removes whatever is left under `name`: processes, cable, binding, also half-built ones. Nothing there is fine."""
+        """Removes what is left of ours under `name`: processes, cable, binding, also half-built ones. Nothing there is fine.
+
+        A namespace or a link that somebody else made is left alone; `build` will say that it is in the way.
+        """
         naming.check_colony_name(name)
         for cell in [cell for cell in self._standing.values() if cell.name == name]:
             await self.destroy(cell)
         with translating({OSError: partial(_refused, name)}):
-            inode = await self._kernel.run(self._builder.inode, name)
+            inode = await self._kernel.run(self._builder.bound, name)
             if inode is not None:
                 await kill_namespace(inode)
             slot = await self._kernel.run(self._builder.unbind_all, name)
-        if slot is not None and slot not in self._standing:
+        if slot is not None and slot not in self._standing and slot not in self._building:
             self._leaving.setdefault(slot, trio.current_time())
             self._stir()
 
@@ -162,18 +168,26 @@ class Isolation:
         """`fn(*args)` in the kernel thread, in the network where the hosts' ends are. For short calls: every cell waits behind it."""
         return await self._kernel.run(fn, *args)
 
-    def _take_slot(self, wanted: int | None) -> Addresses:
+    async def _find_slot(self) -> Addresses:
+        """A slot that is busy in our books only. Raises LimitReached (`no-address`)."""
+        with suppress(OSError):
+            await self._look_up()
+        if (at := self._take_slot(None)) is None:
+            raise LimitReached(
+                "no-address",
+                f"{self.plan.base} has no room for more colonies",
+                "set isolation.base to a larger network",
+            )
+        return at
+
+    def _take_slot(self, wanted: int | None) -> Addresses | None:
         if wanted is not None and wanted not in self._busy and 0 <= wanted < self.plan.capacity:
             slot = wanted
         else:
             free = (n for n in range(self.plan.capacity) if n not in self._busy)
             slot = next(free, self.plan.capacity)
         if slot == self.plan.capacity:
-            raise LimitReached(
-                "no-address",
-                f"{self.plan.base} has no room for more colonies",
-                "set isolation.base to a larger network",
-            )
+            return None
         self._busy.add(slot)
         return self.plan.addresses(slot)
 
@@ -187,6 +201,7 @@ class Isolation:
         while self._closing_now() >= MOST_CLOSING:
             with trio.move_on_after(CLOSING_SECONDS / 5):
                 await self._changed.wait()
+        self._ending.discard(cell.slot)
         self._leaving[cell.slot] = trio.current_time()
         self._stir()
         await self._kernel.run(self._builder.drop, cell)
@@ -201,10 +216,11 @@ class Isolation:
             try:
                 data = await self._news.recv(1 << 16)
             except OSError:  # ENOBUFS: some news was lost
-                await self._look_up()
+                with suppress(OSError):
+                    await self._look_up()
                 continue
             for kind, _, payload in netlink.messages(data):
-                if kind == netlink.DELLINK:
+                if kind == netlink.DELLINK and payload[0] == socket.AF_UNSPEC:  # a bridge says so of ports that live on
                     self._free(struct.unpack_from("=i", payload, 4)[0] - FIRST_IFINDEX)
 
     async def _look_up(self) -> None:
@@ -215,7 +231,7 @@ class Isolation:
         self._busy |= {slot for slot in there if 0 <= slot < self.plan.capacity}
 
     def _free(self, slot: int) -> None:
-        if slot not in self._standing and slot not in self._building:
+        if slot not in self._standing and slot not in self._building and slot not in self._ending:
             self._busy.discard(slot)
             if self._leaving.pop(slot, None) is not None:
                 self._stir()
@@ -239,6 +255,9 @@ class Isolation:
             await self._cut(slot)
 
     async def _cut(self, slot: int) -> None:
+        if slot in self._standing or slot in self._building:  # gone unheard, and given away again
+            self._leaving.pop(slot, None)
+            return
         try:
             await self._kernel.run(self._builder.delete_link, FIRST_IFINDEX + slot)
         except OSError:
@@ -295,14 +314,14 @@ async def _open(
     news = stack.enter_context(trio.socket.from_stdlib_socket(links))
     await kernel.run(_check_range, routing, plan)
     await kernel.run(netlink.warm_up)
-    table = firewall.table_name(run_dir)
+    table, note = firewall.table_name(run_dir), run_dir / FORWARD_NOTE
+    builder = Builder(kernel, plan, folder, routing, mark=table)
+    stack.push_async_callback(_take_down, kernel, builder, table, note)
     await kernel.run(partial(firewall.load, table, plan.base, egress=egress))
-    note = run_dir / FORWARD_NOTE
     report = await kernel.run(_egress, note, egress, own_hub)
-    builder = Builder(kernel, plan, folder, routing)
     walls = Isolation(kernel, builder, mode=mode, egress=report, routed=not (own_hub and egress), news=news)
     await walls._look_up()
-    stack.push_async_callback(_close, walls, table, note)
+    stack.push_async_callback(_release_all, walls)
     return walls
 
 
@@ -320,15 +339,21 @@ def _egress(note: Path, egress: bool, own_hub: bool) -> EgressReport:
     return report
 
 
-async def _close(walls: Isolation, table: str, note: Path) -> None:
-    """With the last cell, the firewall and the forwarding go as well; while cells stand they are needed."""
+async def _release_all(walls: Isolation) -> None:
     with trio.CancelScope(shield=True):
-        if walls._standing or await walls.found():
-            for cell in list(walls._standing.values()):
-                await walls.release(cell)
-            return
-        await walls._kernel.run(firewall.unload, table)
-        await walls._kernel.run(firewall.restore_forwarding, note)
+        for cell in list(walls._standing.values()):
+            await walls.release(cell)
+
+
+async def _take_down(kernel: Kernel, builder: Builder, table: str, note: Path) -> None:
+    """With the last cell the firewall goes as well, and with the last of anybody's the forwarding; while they stand they need both."""
+    with trio.CancelScope(shield=True):
+        standing = await kernel.run(builder.links)
+        if not any(standing.values()):
+            with suppress(ColonyError):  # a machine without nft, which is why we go
+                await kernel.run(firewall.unload, table)
+        if not standing:
+            await kernel.run(firewall.restore_forwarding, note)
 
 
 def _check_range(routing: socket.socket, plan: AddressPlan) -> None:
@@ -357,6 +382,8 @@ def _refused(name: str, error: OSError) -> ColonyError:
     said = f"the kernel refused the walls of {name}: {error.strerror or error}"
     if isinstance(error, FileExistsError):
         return _exists(name)
+    if isinstance(error, LinkNameTakenError):
+        return AlreadyExists("link-exists", said, f"ip link show {naming.host_link_alias(name)}")
     if isinstance(error, TimeoutError):
         return TooSlow("cable-down", f"the cable of {name} did not come up: {error.strerror}", "colony doctor")
     if error.errno in (errno.EMFILE, errno.ENFILE):
