@@ -187,7 +187,9 @@ class Builder:
                 raise LinkTakenError(at.slot) from error
             raise
         undo.callback(self.delete_link, at.ifindex)
-        batch = host.fill(ifindex=ifindex, mark=self.mark.encode(), host_ip=host_ip, cell_ip=cell_ip, cell_mac=at.cell_mac)
+        batch = host.fill(
+            ifindex=ifindex, mark=self.mark.encode(), host_ip=host_ip, cell_ip=cell_ip, cell_mac=at.cell_mac
+        )
         netlink.transact(self.routing, batch, host.requests)
         netlink.transact(inside, cell.fill(host_ip=host_ip, cell_ip=cell_ip, host_mac=at.host_mac), cell.requests)
         self._set_alias(at.ifindex, name)
