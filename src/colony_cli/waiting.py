@@ -35,8 +35,18 @@ class Goal(NamedTuple):
 
 
 def settled(view: Mapping[str, Any]) -> bool:
-    """Whether no service is on its way any more, and none is about to be."""
-    return not view["reason"].startswith("starting") and all(s["state"] not in UNSETTLED for s in view["services"])
+    """Whether no service is on its way any more: one that waits for a failed or stopped one will wait for ever."""
+    states = {service["name"]: service["state"] for service in view["services"]}
+    ended = {name for name, state in states.items() if state in ("failed", "stopped")}
+    blocked = [s["name"] for s in view["services"] if s["state"] == "waiting"]
+    # Through chains too: every round takes out those that wait for what was taken out before.
+    for _ in blocked:
+        ended |= {s["name"] for s in view["services"] if s["name"] in blocked and ended.intersection(s["depends_on"])}
+    moving = [name for name, state in states.items() if state in UNSETTLED and name not in ended]
+    # "starting" alone: its services are still to be begun; "starting web, api" names those on their way.
+    verb, _, named = view["reason"].partition(" ")
+    about_to = verb == "starting" and not (named and ended.issuperset(named.split(", ")))
+    return not moving and not about_to
 
 
 def up(view: Mapping[str, Any], passed: list[str]) -> Verdict:

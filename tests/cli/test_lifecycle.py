@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+from colony_cli.waiting import settled
+
 from .conftest import Command
 from .stand_in import StandIn, service
 
@@ -52,7 +54,9 @@ def test_a_colony_that_still_starts_services_is_not_yet_up(house: StandIn, colon
     house.start_states = []
     process = colony.begin("start", "hello")
     house.until(lambda: view["state"] == "spawning")
-    view["services"] = [service("web", "hello", state="starting")]
+    view["services"] = [service("web", "hello", state="stopped", reason="not started")]
+    house.enter(view, "running", "starting")
+    view["services"][0]["state"] = "starting"
     house.enter(view, "running", "starting web")
     seen = len(house.asked)
     house.until(lambda: any(asked == "GET /api/colonies/col_hello" for asked in house.asked[seen:]))
@@ -63,12 +67,50 @@ def test_a_colony_that_still_starts_services_is_not_yet_up(house: StandIn, colon
     assert (process.returncode, out.decode()[:16]) == (0, "hello is running")
 
 
+def test_a_service_that_waits_for_a_failed_one_is_not_waited_for(house: StandIn, colony: Command) -> None:
+    house.add(
+        "hello",
+        reason="web failed",
+        services=[
+            service("web", "hello", state="failed", reason="gave up"),
+            service("api", "hello", state="waiting", depends_on=["web"]),
+            service("ui", "hello", state="waiting", depends_on=["api"]),
+        ],
+    )
+    done = colony("start", "hello", "--no-wait")
+    assert done.code == 0
+    done = colony("wait", "hello", "--for", "ready", "--timeout", "10s")
+    assert done.code == 5
+    done = colony("start", "hello", "--timeout", "10s")
+    assert done.code == 1
+    assert "colony “hello” runs, but web failed\nhint: colony logs hello web" in done.err
+
+
+@pytest.mark.parametrize(
+    ("reason", "states", "expected"),
+    [
+        ("starting", ["stopped", "stopped"], False),
+        ("starting web", ["starting", "stopped"], False),
+        ("starting web, api", ["ready", "ready"], False),
+        ("", ["ready", "stopped"], True),
+        ("starting api", ["stopped", "waiting"], True),
+        ("web failed", ["failed", "waiting"], True),
+        ("starting api", ["ready", "waiting"], False),
+        ("web failed", ["failed", "restarting"], False),
+    ],
+)
+def test_when_a_colony_has_come_to_rest(reason: str, states: list[str], *, expected: bool) -> None:
+    services = [service(name, "x", state=state) for name, state in zip(("web", "api"), states, strict=True)]
+    services[1]["depends_on"] = ["web"]
+    assert settled({"reason": reason, "services": services}) is expected
+
+
 def test_waiting_ends_at_the_timeout_and_says_that_the_work_goes_on(house: StandIn, colony: Command) -> None:
     house.stalled = True
     house.add("hello", state="stopped")
     done = colony("start", "hello", "--timeout", "0.4s")
     assert done.code == 7
-    assert "hello” is spawning, not running, after 400 ms; it goes on" in done.err
+    assert "hello” is spawning, not up, after 400 ms; it goes on" in done.err
 
 
 def test_ctrl_c_once_says_that_the_work_goes_on_and_twice_leaves(house: StandIn, colony: Command) -> None:

@@ -122,4 +122,5 @@ def test_a_daemon_that_does_not_wait_for_news_is_not_asked_in_a_rush(house: Stan
 
 def test_holes_are_told(house: StandIn, colony: Command) -> None:
     house.events.append({"seq": 9, "type": "missed", "first": 5, "last": 9})
-    assert colony("events").err == "… 5 events are no longer kept\n"
+    assert colony("events", "--after", "4").err == "… 5 events are no longer kept\n"
+    assert colony("events").err == ""

@@ -42,7 +42,7 @@ def spawn_command(
         run.output.result(view, lambda: _would(run, view))
         return 0
     if not (no_start or no_wait):
-        goal = Goal("running", up, f"colony stop {name}")
+        goal = Goal("up", up, f"colony stop {name}")
         view = follow(run, goal, Follower(run, view["id"], after=after), steps=run.tells_steps)
     run.output.result(view, lambda: run.output.line(summary(view)))
     return run.failed_softly(broken(view))

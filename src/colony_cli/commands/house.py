@@ -64,6 +64,7 @@ def tree_command(run: Run) -> None:
 )
 def events_command(run: Run, *, follow: bool, after: int | None) -> None:
     """Print what happened, and with -f what happens."""
+    everything = after is None and not follow
     if after is None:
         after = run.last_event() if follow else 0
     if follow:
@@ -71,7 +72,9 @@ def events_command(run: Run, *, follow: bool, after: int | None) -> None:
             _tell(run, batch)
         return
     while events := run.ask(run.calls.events(after=after, limit=EVENTS_AT_ONCE)):
-        _tell(run, events)
+        # Who asks for all that is kept asks for nothing that is not.
+        _tell(run, events[1:] if everything and events[0]["type"] == "missed" else events)
+        everything = False
         after = events[-1]["seq"]
 
 
@@ -148,7 +151,8 @@ def _sentence(run: Run, event: Mapping[str, Any]) -> str:
     if "state" in event:
         mark = run.output.state(event["state"])
         shown = mark.paint(mark.text) if mark.paint else mark.text
-        what = f"{clean(event['before'])} → {shown}" if not run.output.ascii else f"{clean(event['before'])} -> {shown}"
+        arrow = "->" if run.output.ascii else "→"
+        what = shown if event["before"] == event["state"] else f"{clean(event['before'])} {arrow} {shown}"
     who = "/".join(clean(event[key]) for key in ("colony", "service") if event.get(key))
     why = event.get("reason") or event.get("message") or "; ".join(event.get("changes", ()))
     at = run.output.paint(clean(event["at"]), "grey")

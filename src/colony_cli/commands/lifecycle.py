@@ -28,7 +28,7 @@ grace_option = click.option("--grace", type=Duration(), metavar="T", help="betwe
 @no_wait
 def start_command(run: Run, names: tuple[str, ...], *, no_wait: bool) -> int:
     """Start colonies; services of a running one that are down are started."""
-    return _change(run, names, run.calls.start, Goal("running", up, "colony stop"), wait=not no_wait)
+    return _change(run, names, run.calls.start, Goal("up", up, "colony stop"), wait=not no_wait)
 
 
 @command(
@@ -48,7 +48,7 @@ def stop_command(run: Run, names: tuple[str, ...], *, grace: float | None, no_wa
 @no_wait
 def restart_command(run: Run, names: tuple[str, ...], *, grace: float | None, no_wait: bool) -> int:
     """Stop colonies and start them again."""
-    goal = Goal("running", up_again, "colony stop")
+    goal = Goal("up", up_again, "colony stop")
     return _change(run, names, lambda ref: run.calls.restart(ref, grace=grace), goal, wait=not no_wait)
 
 
