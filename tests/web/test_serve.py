@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ async def test_an_answer_before_the_body_was_read_arrives_and_the_connection_end
         answer = await read_answer(stream)
         assert (answer.status, answer.headers["connection"]) == (413, "close")
         await stream.send_all(b"GET /api/system HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             assert await stream.receive_some(1000) == b""
     assert await alive(served)
 
@@ -245,7 +246,7 @@ async def test_a_client_that_asked_ahead_of_a_stream_and_vanished_leaves_no_task
         one = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
         await stream.send_all(one % b"/api/colonies/hello/logs/stream" + one % b"/api/system")
         await stream.receive_some(100)
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while trio.lowlevel.current_statistics().tasks_living != before:
             house.write("to nobody")
             await trio.sleep(0.01)
@@ -287,14 +288,14 @@ async def test_a_reader_that_is_stuck_cannot_keep_the_server(house: CardboardHou
         house.bus.publish(HouseEvent(what="started", message="x" * 20_000))
     await trio.testing.wait_all_tasks_blocked(0.05)
     house.shutdown_requested.set()
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         await ended.wait()
     await sse.aclose()
     await ws.aclose()
 
 
 async def test_a_stuck_reader_cannot_keep_it_from_being_cancelled(house: CardboardHouse) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             unix, _ = await nursery.start(serve_task, house)
             served = Served(unix.removeprefix("unix:"), 0)
@@ -320,14 +321,21 @@ async def test_a_stuck_reader_is_cut_after_its_deadline(serving: Start, house: C
         await stream.receive_some(10)
         for _ in range(200):
             house.write("x" * 20_000)
-        with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
+        with trio.fail_after(30), pytest.raises(trio.BrokenResourceError):
             await send_for_ever(stream)
     assert await alive(served)
 
 
 async def test_streams_are_told_of_the_end_and_the_server_ends_at_once(house: CardboardHouse) -> None:
+    settings = Settings()
+    settings.graceful_timeout = 10_000.0
+    with trio.fail_after(60):
+        await _end_with_streams(house, settings)
+
+
+async def _end_with_streams(house: CardboardHouse, settings: Settings) -> None:
     async with trio.open_nursery() as nursery:
-        unix, _ = await nursery.start(serve_task, house)
+        unix, _ = await nursery.start(partial(serve, house, settings=settings))
         served = Served(unix.removeprefix("unix:"), 0)
         stream = await served.unix()
         await stream.send_all(b"GET /api/colonies/hello/logs/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -335,7 +343,6 @@ async def test_streams_are_told_of_the_end_and_the_server_ends_at_once(house: Ca
         socket_stream = await served.unix()
         connection = await wrap_client_stream(nursery, socket_stream, "localhost", "/ws")
         idle = await served.unix()
-        began = trio.current_time()
         house.shutdown_requested.set()
         said = await read_all(stream)
         with pytest.raises(ConnectionClosed) as closed:
@@ -346,7 +353,6 @@ async def test_streams_are_told_of_the_end_and_the_server_ends_at_once(house: Ca
     assert b'event: end\ndata: {"reason":"draining"}\n\n' in said
     assert said.endswith(b"0\r\n\r\n")
     assert closed.value.reason.code == 1001
-    assert trio.current_time() - began < 3.0, "it waited for its grace although everybody had gone"
     assert not Path(served.socket).exists()
 
 
@@ -522,7 +528,7 @@ async def test_no_task_and_no_descriptor_is_left_by_clients_that_vanish(serving:
         await stream.send_all(UPGRADE % b"/ws" + b"\r\n")
         await stream.receive_some(10)
         await stream.aclose()
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while (len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living) != before:
             await trio.sleep(0.01)
 

@@ -48,9 +48,11 @@ class EventTexts:
 async def follow_events(house: House, texts: EventTexts) -> None:
     """Sends every event behind `after`. Who reads too slowly is told `missed`, and nobody waits for him."""
     query: SocketQuery = read_query(websocket, SocketQuery)
+    # Decided before the client is answered: what happens from then on is news to it.
+    after = house.bus.last_seq if query.after is None else query.after
     await websocket.accept()
     async with closed_on_drain(house) as nursery:
         nursery.start_soon(discard_messages)
-        async with aclosing(house.bus.listen(query.after)) as items:  # type: ignore[type-var]
+        async with aclosing(house.bus.listen(after)) as items:  # type: ignore[type-var]
             async for item in items:
                 await websocket.send(texts.text(item))

@@ -41,6 +41,9 @@ async def stream_log(house: House, call: Call) -> Response:
     last_seen = _last_event_id(request.headers.get("Last-Event-ID"))
     after = query.after if last_seen is None else last_seen
     tail = query.tail if last_seen is None and query.after is None else None
+    if after is None and tail is None:
+        # Decided before the client is answered: what is written from then on is news to it.
+        after = (await house.log_page(ref, tail=1)).last
     scope, request_id = current_scope(), current_request_id()
 
     async def produce(send: trio.MemorySendChannel[bytes]) -> None:
