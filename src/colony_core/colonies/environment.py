@@ -120,26 +120,21 @@ async def check_requirements(
     Tools are looked for in `path` and asked all at once, each for at most 10 s, in `folder` (where version managers look for their files),
     with `environment`, and in the name of `uid` and `gid` where they are given. Cancellation kills those that are still thinking.
     """
-    wrong: dict[str, str] = {}
+    wanted = tuple(wanted_tools(requirements))
+    complaints = [""] * len(wanted)
     asking = {"LC_ALL": "C", **(environment or {})} | ({"PATH": path} if path is not None else {})
     identity: dict[str, Any] = {} if uid is None else {"user": uid, "group": gid, "extra_groups": ()}
 
-    async def check(name: str, wanted: str) -> None:
-        complaint = await _complaint(name, wanted, asking, folder=folder, identity=identity)
-        if complaint:
-            wrong[name] = complaint
+    async def check(number: int, name: str, version: str) -> None:
+        complaints[number] = await _complaint(name, version, asking, folder=folder, identity=identity)
 
-    wanted_by_name = dict(wanted_tools(requirements))
     async with trio.open_nursery() as nursery:
-        for name, wanted in wanted_by_name.items():
-            nursery.start_soon(check, name, wanted)
-    if wrong:
-        told = [wrong[name] for name in wanted_by_name if name in wrong]
-        names = ", ".join(name for name in wanted_by_name if name in wrong)
-        hint = f"install {names}, or change [colony.environment]; the search path was {asking.get('PATH', PATH)}"
-        raise Missing(
-            "requirement-missing", "; ".join(told), hint, details={"missing": [n for n in wanted_by_name if n in wrong]}
-        )
+        for number, (name, version) in enumerate(wanted):
+            nursery.start_soon(check, number, name, version)
+    missing = [name for (name, _), complaint in zip(wanted, complaints, strict=True) if complaint]
+    if missing:
+        hint = f"install {', '.join(missing)}, or change [colony.environment]; the search path was {asking.get('PATH', PATH)}"
+        raise Missing("requirement-missing", "; ".join(filter(None, complaints)), hint, details={"missing": missing})
 
 
 async def _complaint(

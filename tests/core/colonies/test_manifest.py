@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colony_core import wire
+from colony_core.colonies.environment import INHERITED
 from colony_core.colonies.manifest import (
     Dependency,
     Manifest,
@@ -25,6 +27,8 @@ from colony_core.colonies.manifest import (
     start_order,
 )
 from colony_core.colonies.reading.lines import locate
+from colony_core.colonies.reading.requirements import MANAGERS, TOOLS
+from colony_core.colonies.templates import BUILTIN, load_templates
 from colony_core.errors import Invalid, NotFound
 
 HEAD = '[services.web]\ncommand = "x"\n'
@@ -320,6 +324,9 @@ def test_a_mistake_is_told_with_its_place(text: str, code: str, message: str, li
         ("[colony.environment]\nnodee = '20'\n", "did you mean node?"),
         ("[colony.environment]\nhttp_proxy = 'x'\n", "variables of all services are UPPER_CASE"),
         ("[colony.ports]\nweb = 1\n", "named ports gave way to services: write [services.web]"),
+        ("[services.a]\n[[services]]\n", "[services.NAME] and [[services]] cannot stand in one file"),
+        ("[[services]]\n[services.a]\n[services.a]\n", "[services.NAME] and [[services]] cannot stand in one file"),
+        ("[a]\n[a]\n", "see https://toml.io"),
         ("[environment]\nA = '1'\n", "write [colony.environment]"),
         ("[colony.environment]\nnode = 20\n", 'write it in quotes: node = ">=3.10"'),
     ],
@@ -713,3 +720,23 @@ l = { m.n = [[1], [2,
     }
     assert {path: lines.get(path) for path in expected} == expected
     assert not any("not" in path for path in lines)
+
+
+# ---- the reference
+
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "manifest.md"
+SNIPPETS = re.findall(r"```toml\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("text", SNIPPETS, ids=[" ".join(text.split())[:40] for text in SNIPPETS])
+def test_every_snippet_of_the_reference_is_a_good_manifest(text: str, tmp_path: Path) -> None:
+    manifest = read_manifest(text, templates=load_templates(tmp_path))
+    assert attrs.evolve(manifest, text="") != Manifest(), "each shows something"
+
+
+def test_the_reference_names_every_tool_and_every_key() -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    keys = {name for kind in (Service, RestartPolicy) for name in attrs.fields_dict(kind)} - {"name", "command_text"}
+    for word in {*keys, *TOOLS, *MANAGERS, *BUILTIN, *INHERITED}:
+        assert f"`{word}`" in text, word

@@ -100,9 +100,18 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         message = found[1] if found else str(error)
         number = int(found[2]) if found and found[2] else text.count("\n") + 1
         place = f", column {found[3]}" if found and found[3] else ""
-        raise _broken("malformed-toml", where, number, f"not TOML{place}: {message}", "see https://toml.io") from None
+        raise _broken("malformed-toml", where, number, f"not TOML{place}: {message}", _toml_hint(text)) from None
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists to no end
         raise _broken("malformed-toml", where, None, f"not TOML that can be read: {error}", DOCS) from None
+
+
+def _toml_hint(text: str) -> str:
+    tables, lists = (
+        re.search(rf"^[ \t]*{start}", text, re.MULTILINE) for start in (r"\[services\.", r"\[\[services\]\]")
+    )
+    if tables and lists:
+        return "[services.NAME] and [[services]] cannot stand in one file: spell all services the same way"
+    return "see https://toml.io"
 
 
 def _document(raw: dict[str, Any], mistakes: Mistakes) -> _Document:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
-_CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<|\^|~)?\s*v?(\d+(?:\.\d+){0,3})(\.[x*])?\s*")
-_VERSION = re.compile(r"(?<![\d.])(\d+(?:\.\d+){1,3})|(?<![\w.])v?(\d+)(?![\w.])")
+_CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<|\^|~)?\s*v?(\d+(?:\.\d+){0,3})(\.[x*])?\s*", re.ASCII)
+_VERSION = re.compile(r"(?<![\d.])(\d+(?:\.\d+){1,3})|(?<![\w.])v?(\d+)(?![\w.])", re.ASCII)
 _LONGEST = 100
 
 
