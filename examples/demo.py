@@ -22,7 +22,8 @@ from colony_core.remote import Client, calls, discover
 EXAMPLE = Path(__file__).resolve().parent / "hello-colony"
 NAMES = ("agent-alpha", "agent-beta", "agent-gamma")
 COLONY = [sys.executable, "-m", "colony_cli"]
-START_SECONDS = 30.0
+START_SECONDS = 60.0
+SHOWN_LINES = 3
 
 
 def main() -> int:
@@ -173,7 +174,7 @@ def follow(daemon: subprocess.Popen[bytes] | None) -> None:
 
 def _read(name: str, lines: "SimpleQueue[str | None]") -> None:
     with contextlib.suppress(ColonyError):
-        for event in client().stream_lines(calls.follow_logs(name)):
+        for event in client().stream_lines(calls.follow_logs(name, tail=SHOWN_LINES)):
             if event.event == "line":
                 said = json.loads(event.data)
                 lines.put(f"{name} {said['service']:<5} {said['text']}")
@@ -186,7 +187,8 @@ def _until_none(lines: "SimpleQueue[str | None]") -> Iterator[str]:
 
 
 def end(daemon: subprocess.Popen[bytes] | None) -> None:
-    """Stops what this demo started: with its own daemon everything, with somebody else's only the colonies."""
+    """Stops what this demo started: with its own daemon everything, with somebody else's only the colonies. Another Ctrl-C hurries it."""
+    signal.signal(signal.SIGINT, lambda *_: daemon.send_signal(signal.SIGINT) if daemon is not None else None)
     with contextlib.suppress(ColonyError):
         if daemon is None:
             for name in NAMES:

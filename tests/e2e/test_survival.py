@@ -1,0 +1,217 @@
+"""Crash-only: whatever is killed, and whenever, the next daemon finds every colony, loses nothing, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colony_core.remote import calls
+
+from .driver import COLONY, Daemon, alive, kill, log_numbers
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+COUNTER = """
+[services.count]
+command = ["python3", "-u", "count.py"]
+port = 7000
+"""
+COUNT = """
+import itertools, select, socket, time
+listener = socket.create_server(("0.0.0.0", 7000))
+clients = [listener]
+for number in itertools.count(1):
+    print(number)
+    for client in select.select(clients, [], [], 0.02)[0]:
+        if client is listener:
+            clients.append(listener.accept()[0])
+        else:
+            client.sendall(client.recv(100))
+"""
+IDLE = """
+[services.idle]
+command = ["python3", "-c", "import time; time.sleep(600)"]
+"""
+
+
+def test_a_killed_daemon_costs_no_process_no_connection_and_no_line(daemon: Daemon) -> None:
+    daemon.spawn("count", COUNTER, count_py=COUNT)
+    before = daemon.until_ready("count")
+    pid = before["services"][0]["pid"]
+    daemon.kill()
+    at_kill = daemon.process
+    assert alive(pid)
+    daemon.start()
+    assert daemon.process is not at_kill
+    after = daemon.until_ready("count")
+    assert (after["id"], after["address"], after["services"][0]["pid"]) == (before["id"], before["address"], pid)
+    seen = log_numbers(daemon, "count", "count")
+    daemon.until(lambda: len(log_numbers(daemon, "count", "count")) > len(seen) + 5, "further lines")
+    numbers = log_numbers(daemon, "count", "count")
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.root
+def test_a_connection_of_a_service_stays_open_while_its_daemon_is_killed(daemon: Daemon) -> None:
+    daemon.spawn("count", COUNTER, count_py=COUNT)
+    view = daemon.until_ready("count")
+    with socket.create_connection((view["address"], 7000), timeout=30) as connection:
+        connection.sendall(b"before")
+        assert connection.recv(100) == b"before"
+        daemon.kill()
+        connection.sendall(b"without")
+        assert connection.recv(100) == b"without"
+        daemon.start()
+        daemon.until_ready("count")
+        connection.sendall(b"after")
+        assert connection.recv(100) == b"after"
+
+
+def test_an_end_that_no_daemon_saw_still_decides_the_restart(daemon: Daemon) -> None:
+    daemon.spawn("idle", IDLE)
+    pid = daemon.until_ready("idle")["services"][0]["pid"]
+    daemon.kill()
+    kill(pid)
+    daemon.start()
+    back = daemon.until(
+        lambda: (s := daemon.service("idle", "idle"))["state"] == "ready" and s["pid"] != pid and s, "a restart"
+    )
+    assert back["last_exit"] == "killed by SIGKILL"
+    assert back["restarts"] == 1
+
+
+def test_a_one_shot_that_ended_while_no_daemon_ran_is_not_run_again(daemon: Daemon) -> None:
+    once = '[services.once]\ncommand = "echo ran; sleep 1"\nrestart = "never"\n'
+    daemon.spawn("once", once)
+    daemon.until(lambda: daemon.service("once", "once")["pid"], "it runs")
+    daemon.kill()
+    daemon.start()
+    daemon.until(lambda: daemon.service("once", "once")["state"] == "finished", "it finishes")
+    daemon.kill()
+    daemon.start()
+    daemon.until(lambda: daemon.service("once", "once")["state"] == "finished", "it stays finished")
+    lines = daemon.send(calls.logs("once", services=["once"]))["lines"]
+    assert [line["text"] for line in lines if line["stream"] == "out"] == ["ran"]
+
+
+def test_a_daemon_killed_while_it_builds_leaves_a_colony_that_the_next_one_finishes(daemon: Daemon) -> None:
+    manifest = '[setup]\ncommands = ["sleep 2"]\n' + IDLE
+    daemon.spawn("slow", manifest)
+    daemon.until(lambda: daemon.colony("slow")["state"] == "building", "it builds")
+    daemon.kill()
+    daemon.start()
+    assert daemon.until_ready("slow")["state"] == "running"
+
+
+def test_a_daemon_killed_while_it_stops_a_colony_has_the_next_one_finish_it(daemon: Daemon) -> None:
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+    manifest = f'[services.deaf]\ncommand = ["python3", "-c", {json.dumps(stubborn)}]\nready = {{ log = "deaf" }}\ngrace = "5s"\n'
+    daemon.spawn("deaf", manifest)
+    pid = daemon.until_ready("deaf")["services"][0]["pid"]
+    daemon.send(calls.stop("deaf"))
+    daemon.until(lambda: daemon.colony("deaf")["state"] == "stopping", "it stops")
+    daemon.kill()
+    daemon.start()
+    daemon.until(lambda: daemon.colony("deaf")["state"] == "stopped" and not alive(pid), "it is stopped")
+
+
+def test_a_killed_keeper_is_replaced_and_its_services_restart_once_each(daemon: Daemon) -> None:
+    daemon.spawn("count", COUNTER, count_py=COUNT)
+    pid = daemon.until_ready("count")["services"][0]["pid"]
+    keeper = daemon.send(calls.system())["keeper_pid"]
+    kill(keeper)
+    daemon.until(lambda: (s := daemon.service("count", "count"))["state"] == "ready" and s["pid"] != pid, "a restart")
+    assert not alive(pid)
+    assert daemon.send(calls.system())["keeper_pid"] not in (keeper, None)
+    assert daemon.process is not None
+    assert daemon.process.poll() is None
+
+
+def test_with_daemon_and_keeper_killed_nothing_runs_twice(daemon: Daemon) -> None:
+    daemon.spawn("count", COUNTER, count_py=COUNT)
+    pid = daemon.until_ready("count")["services"][0]["pid"]
+    keeper = daemon.send(calls.system())["keeper_pid"]
+    daemon.kill()
+    kill(keeper)
+    daemon.start()
+    daemon.until(lambda: (s := daemon.service("count", "count"))["state"] == "ready" and s["pid"] != pid, "a restart")
+    assert not alive(pid)
+
+
+def test_sigterm_leaves_colonies_running_and_sigint_does_not(daemon: Daemon) -> None:
+    daemon.spawn("idle", IDLE)
+    pid = daemon.until_ready("idle")["services"][0]["pid"]
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.wait(60)
+    assert alive(pid)
+    daemon.start()
+    assert daemon.until_ready("idle")["services"][0]["pid"] == pid
+    daemon.process.send_signal(signal.SIGINT)
+    daemon.process.wait(60)
+    assert not alive(pid)
+    daemon.start()
+    assert daemon.until_ready("idle")["services"][0]["pid"] != pid
+
+
+@pytest.mark.root
+def test_after_a_shutdown_with_colonies_nothing_is_left_of_them(daemon: Daemon) -> None:
+    daemon.spawn("idle", IDLE)
+    view = daemon.until_ready("idle")
+    assert Path("/run/netns/ns-idle").exists()
+    keeper = daemon.send(calls.system())["keeper_pid"]
+    daemon.cli("shutdown", "--colonies")
+    assert daemon.process is not None
+    daemon.process.wait(60)
+    assert not alive(view["services"][0]["pid"])
+    assert not alive(keeper)
+    assert not Path("/run/netns/ns-idle").exists()
+    daemon.until(
+        lambda: (
+            "veth-idle-host" not in subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
+        ),
+        "no link",
+    )
+    tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    assert "10_213" not in tables
+
+
+def test_events_are_numbered_on_across_a_kill(daemon: Daemon) -> None:
+    daemon.spawn("idle", IDLE)
+    daemon.until_ready("idle")
+    last = daemon.send(calls.system())["last_event"]
+    assert last > 0
+    daemon.kill()
+    daemon.start()
+    daemon.until_ready("idle")
+    assert daemon.send(calls.system())["last_event"] > last
+
+
+def test_a_second_daemon_says_who_runs(daemon: Daemon) -> None:
+    done = daemon.cli("serve", check=5)
+    assert daemon.process is not None
+    assert f"process {daemon.process.pid}" in done.stderr
+    assert "hint:" in done.stderr
+
+
+@pytest.mark.parametrize(("section", "what"), [("SERVER", "API"), ("ROUTING", "previews")])
+def test_a_taken_port_is_named_with_its_holder(tmp_path: Path, section: str, what: str) -> None:
+    daemon = Daemon(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        environment = daemon.environment | {f"COLONY_{section}__PORT": str(port)}
+        done = subprocess.run(
+            [*COLONY, "serve"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 5
+    assert str(port) in done.stderr
+    assert f"process {os.getpid()}" in done.stderr or str(os.getpid()) in done.stderr
+    assert f"{section.lower()}.port" in done.stderr
+    assert sys.executable
