@@ -73,7 +73,8 @@ def add_route(app: QuartTrio, house: House, route: Route) -> None:
         query = read_query(asked, route.query)
         body = _read_body(asked, raw, route)
         call = Call(identity=current_identity(), path=path, body=body, query=query)
-        if route.method == "GET":
+        if route.method != "POST":
+            # A removal may wait for long graces; it goes on by itself when its caller has hung up.
             return _written(await route.handler(house, call), route)
         return await _carried_through(house, route, call, raw)
 
@@ -127,7 +128,7 @@ def _read_body(asked: Request, raw: bytes, route: Route) -> Any:
 async def _carried_through(house: House, route: Route, call: Call, raw: bytes) -> Response:
     """Runs a change to its end although the caller hangs up; a repetition gets the first answer."""
     with trio.CancelScope(shield=True, deadline=trio.current_time() + COMPLETE_SECONDS) as scope:
-        keys = request.headers.getlist("Idempotency-Key") if route.method == "POST" else []
+        keys = request.headers.getlist("Idempotency-Key")
         if not keys:
             return _written(await route.handler(house, call), route)
         return await _answered_once(house, route, call, _one_key(keys), raw)

@@ -233,6 +233,8 @@ class CardboardHouse:
         return ApplyView(colony=self.colony(ref), changes=("a port",), restarted=(), dry_run=dry_run)
 
     async def remove(self, ref: str) -> None:
+        if self.pause is not None:
+            await self.pause.wait()
         del self._colonies[self.colony(ref).name]
 
     def services(self, ref: str) -> tuple[ServiceView, ...]:

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+import trio
 
 from colony_core.events import HouseEvent
 from colony_core.views import NewColony
+from colony_web.routes import COMPLETE_SECONDS
 
 from .house import CardboardHouse
 
@@ -137,6 +139,21 @@ async def test_a_removed_colony_is_gone(client: Any, house: CardboardHouse) -> N
     assert not house.colonies()
 
 
+async def test_a_removal_may_take_longer_than_any_other_change(
+    client: Any, house: CardboardHouse, autojump_clock: Any
+) -> None:
+    house.pause = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def later() -> None:
+            assert house.pause is not None
+            await trio.sleep(10 * COMPLETE_SECONDS)
+            house.pause.set()
+
+        nursery.start_soon(later)
+        assert (await client.delete("/api/colonies/hello")).status_code == 204
+
+
 async def test_services_are_listed_and_restarted(client: Any, house: CardboardHouse) -> None:
     names = [each["name"] for each in await (await client.get("/api/colonies/hello/services")).get_json()]
     assert names == ["web", "api"]
@@ -180,8 +197,6 @@ async def test_events_are_listed_behind_a_cursor(client: Any, house: CardboardHo
 
 
 async def test_waiting_for_an_event_ends_with_it(client: Any, house: CardboardHouse, autojump_clock: Any) -> None:
-    import trio
-
     async with trio.open_nursery() as nursery:
 
         async def later() -> None:
