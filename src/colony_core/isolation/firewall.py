@@ -133,9 +133,12 @@ def restore_forwarding(note: Path) -> None:
 
 
 def docker_blocks_forwarding() -> bool:
-    """Whether somebody's FORWARD chain (Docker's, as a rule) drops what it does not know; only root can see it."""
+    """Whether somebody's FORWARD chain (Docker's, as a rule) drops what it does not know, and knows no cells; only root can see it."""
+    return "policy drop" in _listed("FORWARD") and '"vc-' not in _listed("FORWARD") + _listed("DOCKER-USER")
+
+
+def _listed(chain: str) -> str:
     try:
-        listed = _nft("list", "chain", "ip", "filter", "FORWARD")
-    except (Missing, Broken):
-        return False
-    return "policy drop" in listed
+        return _nft("list", "chain", "ip", "filter", chain)
+    except (Missing, Broken):  # no such chain, or not ours to look at
+        return ""

@@ -9,6 +9,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ Socket = socket.socket
 PORT = 53
 MOST_QUESTIONS = 200
 ANSWER_SECONDS = 5.0
+HEADER_BYTES = 12
 LONGEST_UDP_BYTES = 4096
 LONGEST_TCP_BYTES = 65535
 IDLE_SECONDS = 10.0
@@ -105,7 +107,7 @@ async def _serve_udp(questions: trio.socket.SocketType, server: str, port: int, 
                     question, asker = await questions.recvfrom(LONGEST_UDP_BYTES)
                 except OSError:  # an ICMP error of an earlier answer, told on this socket
                     continue
-                if len(question) > 12 and limit.available_tokens > 0:
+                if len(question) > HEADER_BYTES and limit.available_tokens > 0:
                     nursery.start_soon(_pass_on, questions, question, asker, (server, port), limit)
 
 
@@ -137,20 +139,24 @@ async def _serve_tcp(stream: trio.SocketStream, *, server: str, port: int, limit
         if limit.available_tokens <= 0:
             return
         async with limit:
-            try:
+            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, EOFError):
+                with trio.fail_after(IDLE_SECONDS):
+                    question = await _message(stream)  # before the resolver is called: many connect and say nothing
                 async with await trio.open_tcp_stream(server, port) as resolver:
                     while True:
                         with trio.fail_after(IDLE_SECONDS):
-                            await resolver.send_all(await _message(stream))
+                            await resolver.send_all(question)
                             await stream.send_all(await _message(resolver))
-            except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, EOFError):
-                return
+                            question = await _message(stream)
 
 
 async def _message(stream: trio.SocketStream) -> bytes:
-    """One message with its two bytes of length."""
+    """One message with its two bytes of length; what cannot be one is an end."""
     head = await _exactly(stream, 2)
-    return head + await _exactly(stream, struct.unpack(">H", head)[0])
+    (size,) = struct.unpack(">H", head)
+    if size <= HEADER_BYTES:
+        raise EOFError
+    return head + await _exactly(stream, size)
 
 
 async def _exactly(stream: trio.SocketStream, count: int) -> bytes:

@@ -19,6 +19,7 @@ ERROR, DONE = 2, 3
 NEWLINK, DELLINK, GETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE, NEWNEIGH = 16, 17, 18, 20, 22, 24, 26, 28
 NEWLINKPROP, DELLINKPROP = 108, 109
 NO_LINK_LOCAL = 1
+NO_DUPLICATE_SEARCH = 2
 SOL_NETLINK, CAP_ACK, EXT_ACK = 270, 10, 11
 PERMANENT = 0x80
 CELL_INDEX = 100
@@ -232,7 +233,8 @@ def loopback_address(address: str) -> bytes:
     """Gives loopback another address of its own."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     raw = socket.inet_pton(family, address)
-    body = struct.pack("=BBBBI", family, 8 * len(raw), 0, 0, 1) + struct.pack("=HH", 4 + len(raw), 2) + raw  # IFA_LOCAL
+    usable_at_once = NO_DUPLICATE_SEARCH if family == socket.AF_INET6 else 0
+    body = struct.pack("=BBBBI", family, 8 * len(raw), usable_at_once, 0, 1) + struct.pack("=HH", 4 + len(raw), 2) + raw  # IFA_LOCAL
     return _HEADER.pack(_HEADER.size + len(body), NEWADDR, REQUEST | ACK | CREATE | EXCLUSIVE, 1, 0) + body
 
 

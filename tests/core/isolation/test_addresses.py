@@ -63,7 +63,7 @@ def test_the_range_has_an_end() -> None:
     assert PLAN.capacity == 32_766
     assert AddressPlan("10.9.0.0/29").capacity == 2
     for slot in (-1, PLAN.capacity):
-        with pytest.raises(LimitReached, match="isolation.base") as caught:
+        with pytest.raises(LimitReached, match=r"isolation\.base") as caught:
             PLAN.addresses(slot)
         assert caught.value.code == "no-address"
 

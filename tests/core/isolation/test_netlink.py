@@ -3,6 +3,7 @@
 import errno
 import struct
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,9 +51,6 @@ def test_the_first_refusal_of_a_batch_is_told_in_the_kernels_words() -> None:
         def recv(self, size: int) -> bytes:
             return refused + fine
 
-    try:
+    with pytest.raises(netlink.NetlinkError) as caught:
         netlink.transact(Kernel(), b"batch", 2)  # type: ignore[arg-type]
-    except netlink.NetlinkError as error:
-        assert (error.errno, error.strerror) == (errno.ENODEV, "Device does not exist")
-    else:
-        raise AssertionError("the refusal was lost")
+    assert (caught.value.errno, caught.value.strerror) == (errno.ENODEV, "Device does not exist")

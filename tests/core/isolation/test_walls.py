@@ -1,4 +1,4 @@
-"""Real cells in a private network: whole or not at all, killed to the last process, and slots that come back only when the kernel says so."""
+"""Real cells in a private network: whole or not at all, killed to the last process, slots back when the kernel says so."""
 
 import errno
 import os
@@ -206,14 +206,17 @@ async def test_somebody_elses_link_is_left_alone_and_its_slot_passed_over(walls:
     await walls.run_in_thread(subprocess.check_call, ["ip", "link", "delete", "vc-000000000"])
 
 
-async def test_links_that_were_there_before_are_busy_from_the_start(tmp_path: Path) -> None:
+async def test_a_full_range_says_so(tmp_path: Path) -> None:
     plan = AddressPlan("10.201.0.0/29")
     assert plan.capacity == 2
-    async with open_isolation(run_dir=tmp_path, mode=private_mode(), plan=plan, private=True) as walls:
-        async with walls.open_cell("one"), walls.open_cell("two"):
-            with pytest.raises(LimitReached) as caught:
-                await walls.build("three")
-            assert caught.value.code == "no-address"
+    async with (
+        open_isolation(run_dir=tmp_path, mode=private_mode(), plan=plan, private=True) as walls,
+        walls.open_cell("one"),
+        walls.open_cell("two"),
+    ):
+        with pytest.raises(LimitReached) as caught:
+            await walls.build("three")
+    assert caught.value.code == "no-address"
 
 
 async def test_every_process_of_a_cell_is_found_and_killed_daemons_too(walls: Isolation) -> None:

@@ -1,0 +1,161 @@
+"""Names inside a cell: the host's resolver is asked by a socket of the host, and nothing that is said to it brings it down."""
+
+import socket
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+from pytest_trio import trio_fixture
+
+from colony_core.isolation import Cell, Isolation, host_nameservers, needs_forwarding, serve_names
+
+QUESTION = struct.pack(">HHHHHH", 0x1234, 0x0100, 1, 0, 0, 0) + b"\x05hello\x05local\0" + struct.pack(">HH", 1, 1)
+
+
+def test_nameservers_are_read_as_the_resolver_does(tmp_path: Path) -> None:
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(
+        "# nameserver 1.1.1.1\nnameserver 127.0.0.53\nnameserver\nsearch example.org\nnameserver nonsense\n"
+        "  nameserver ::1\nnameserver fe80::1%eth0\nnameserver 192.0.2.7 # home\n"
+    )
+    assert host_nameservers(conf) == ("127.0.0.53", "::1", "fe80::1", "192.0.2.7")
+    assert needs_forwarding(host_nameservers(conf)) == ("127.0.0.53", "::1")
+    assert host_nameservers(tmp_path / "none") == ()
+
+
+def test_a_resolv_conf_of_bytes_is_survived(tmp_path: Path) -> None:
+    conf = tmp_path / "resolv.conf"
+    conf.write_bytes(bytes(range(256)) + b"\nnameserver 192.0.2.1\n")
+    assert host_nameservers(conf) == ("192.0.2.1",)
+
+
+@trio_fixture
+async def resolver() -> AsyncIterator[int]:
+    """A resolver on the host's loopback that answers a question with itself and a word; its port."""
+    questions = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    await questions.bind(("127.0.0.1", 0))
+    port = questions.getsockname()[1]
+    calls = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    await calls.bind(("127.0.0.1", port))
+    calls.listen(16)
+
+    async def answer_udp() -> None:
+        while True:
+            question, asker = await questions.recvfrom(5000)
+            await questions.sendto(b"\0\0 for somebody else", asker)
+            await questions.sendto(question + b" 192.0.2.80", asker)
+
+    async def answer_tcp(stream: trio.SocketStream) -> None:
+        async with stream:
+            head = await stream.receive_some(2)
+            assert len(head) == 2, "only whole questions are passed on"
+            size = struct.unpack(">H", head)[0]
+            assert size > 12
+            answer = await stream.receive_some(size) + b" 192.0.2.80"
+            await stream.send_all(struct.pack(">H", len(answer)) + answer)
+
+    with questions:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_udp)
+            nursery.start_soon(trio.serve_listeners, answer_tcp, [trio.SocketListener(calls)])
+            yield port
+            nursery.cancel_scope.cancel()
+
+
+@trio_fixture
+async def cell(walls: Isolation, resolver: int) -> AsyncIterator[Cell]:
+    """A cell in which 127.0.0.1 answers names; it has no way out of its own."""
+    async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
+        serve = lambda task_status: serve_names(cell, ["127.0.0.1"], port=resolver, task_status=task_status)  # noqa: E731
+        await nursery.start(serve)
+        yield cell
+        nursery.cancel_scope.cancel()
+
+
+async def ask(cell: Cell, question: bytes, server: str = "127.0.0.1") -> bytes:
+    with trio.socket.from_stdlib_socket(await cell.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        await sock.connect((server, 53))
+        await sock.send(question)
+        with trio.fail_after(20):
+            return await sock.recv(5000)
+
+
+@pytest.mark.kernel
+async def test_a_question_by_udp_is_answered_by_the_hosts_resolver(cell: Cell) -> None:
+    assert await ask(cell, QUESTION) == QUESTION + b" 192.0.2.80"
+
+
+@pytest.mark.kernel
+async def test_a_question_by_tcp_is_answered_too(cell: Cell) -> None:
+    async with await cell.connect(53) as stream:
+        await stream.send_all(struct.pack(">H", len(QUESTION)) + QUESTION)
+        with trio.fail_after(20):
+            answer = b"".join([part async for part in stream])
+    assert answer == struct.pack(">H", len(QUESTION) + 11) + QUESTION + b" 192.0.2.80"
+
+
+@pytest.mark.kernel
+async def test_malformed_packets_are_survived(cell: Cell) -> None:
+    with trio.socket.from_stdlib_socket(await cell.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        for packet in (b"", b"\0", b"x" * 11, b"\xff" * 4000, bytes(60_000)):
+            await sock.sendto(packet, ("127.0.0.1", 53))
+    for start in (b"", b"\0", b"\xff\xff", b"\xff\xffhalf", b"\0\0"):
+        async with await cell.connect(53) as stream:
+            if start:
+                await stream.send_all(start)
+    assert await ask(cell, QUESTION) == QUESTION + b" 192.0.2.80"
+
+
+@pytest.mark.kernel
+async def test_a_flood_of_questions_does_not_end_it(cell: Cell) -> None:
+    with trio.socket.from_stdlib_socket(await cell.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        for _ in range(2000):
+            await sock.sendto(QUESTION, ("127.0.0.1", 53))
+    assert await ask(cell, QUESTION) == QUESTION + b" 192.0.2.80"
+
+
+@pytest.mark.kernel
+async def test_a_resolver_that_does_not_answer_harms_nobody(walls: Isolation) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there: every question meets an ICMP error
+        async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
+            port = taken.getsockname()[1]
+            serve = lambda task_status: serve_names(cell, ["127.0.0.1"], port=port, task_status=task_status)  # noqa: E731
+            await nursery.start(serve)
+            with trio.socket.from_stdlib_socket(await cell.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+                await sock.sendto(QUESTION, ("127.0.0.1", 53))
+            for _ in range(3):
+                async with await cell.connect(53) as stream:
+                    await stream.send_all(struct.pack(">H", len(QUESTION)) + QUESTION)
+                    with trio.fail_after(20):
+                        assert b"".join([part async for part in stream]) == b""
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.kernel
+async def test_a_cell_with_a_way_out_asks_far_resolvers_itself(walls: Isolation) -> None:
+    async with walls.open_cell("hello") as cell:
+        servers = ["127.0.0.53", "::1", "192.0.2.7", "127.0.0.53"]
+        cell.routed = True
+        assert cell.unanswered(servers) == ("127.0.0.53", "::1")
+        cell.routed = False
+        assert cell.unanswered(servers) == ("127.0.0.53", "::1", "192.0.2.7")
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("server", ["192.0.2.7", "2001:db8::7", "127.0.0.53", "::1"])
+async def test_without_a_way_out_any_nameserver_is_answered_for_inside(walls: Isolation, server: str) -> None:
+    async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
+        cell.routed = False
+        await nursery.start(lambda task_status: serve_names(cell, [server], task_status=task_status))
+        assert (server, 53) in {(found.address, found.port) for found in await cell.listeners()}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_fake_cell_binds_nothing_on_the_host(fake_walls: Isolation) -> None:
+    async with fake_walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: serve_names(cell, ["127.0.0.1"], task_status=task_status))
+        assert all(found.port != 53 for found in await cell.listeners())
+        nursery.cancel_scope.cancel()
