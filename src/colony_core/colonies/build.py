@@ -1,6 +1,7 @@
 """What lies between the walls and the services: is everything there that the manifest requires, and do its setup commands succeed."""
 
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
@@ -26,7 +27,15 @@ async def build(colony: "Colony", *, adopting: bool) -> None:
     colony.enter(ColonyState.PROVISIONING)
     if adopting:
         return
-    await check_requirements(colony.manifest.requirements, path=colony.base_environment().get("PATH"))
+    base, user = colony.base_environment(), colony.user
+    await check_requirements(
+        colony.manifest.requirements,
+        path=base.get("PATH"),
+        environment=base,
+        folder=Path(colony.source),
+        uid=user.uid if user else None,
+        gid=user.gid if user else None,
+    )
     if colony.manifest.setup:
         for number, command in enumerate(colony.manifest.setup, 1):
             colony.enter(ColonyState.BUILDING, f"{number} of {len(colony.manifest.setup)}: {command.command_text}")
@@ -34,7 +43,9 @@ async def build(colony: "Colony", *, adopting: bool) -> None:
 
 
 async def _run(colony: "Colony", command: SetupCommand) -> None:
-    environment = setup_environment(base=colony.base_environment(), manifest=colony.manifest, colony=colony.name)
+    environment = setup_environment(
+        base=colony.base_environment(), manifest=colony.manifest, colony=colony.name, url=colony.view().url
+    )
     keeper = await colony.means.keeper.get()
     process = await keeper.start(
         colony.launch(

@@ -77,7 +77,7 @@ class Colonies:
         return isinstance(event, RestartsReached) or service.is_own_doing(event)
 
     async def spawn(self, request: NewColony, *, owner: str) -> Colony:
-        """Records a colony and begins to build it; it is recorded for good when this returns. Raises AlreadyExists, Invalid, LimitReached."""
+        """Records a colony and begins to build it; durable when this returns. Raises AlreadyExists, Invalid, LimitReached."""
         name = naming.check_colony_name(request.name)
         if name in self._by_name or name in self._reserved:
             raise _taken(name)

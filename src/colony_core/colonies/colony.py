@@ -1,8 +1,8 @@
 """One colony: its cell, its services, and the actor that answers for them at once.
 
-A colony is a supervisor subtree. Its children, in start order: `owner`, which does the slow work one piece at a time; `cell` and `names` while
-it is up; and one supervisor per service. A service that reaches its limit ends alone. Stopping the subtree stops the services, then the cell.
-What people ask is answered from memory and handed to the owner, so that a colony answers at once whatever its owner is busy with.
+A colony is a supervisor subtree. Its children, in start order: `owner`, which does the slow work one piece at a time; `cell` and `names`
+while it is up; and one supervisor per service. A service that reaches its limit ends alone. Stopping the subtree stops the services, then
+the cell. What people ask is answered from memory and handed to the owner, so that a colony answers at once whatever its owner is busy with.
 """
 
 import pwd
@@ -17,12 +17,23 @@ from colony_core.errors import ColonyError, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyStateChanged
 from colony_core.isolation import Cell, needs_forwarding, serve_names
 from colony_core.processes import Launch, LogBook, LogTarget, User
-from colony_core.supervision import Child, ChildSpec, ChildStartError, Limit, NoSuchChild, Restart, Status, Supervisor, supervisor_spec
+from colony_core.supervision import (
+    Child,
+    ChildSpec,
+    ChildStartError,
+    Limit,
+    NoSuchChild,
+    Restart,
+    Status,
+    Supervisor,
+    supervisor_spec,
+)
 from colony_core.views import ColonyView, StepView
 
 from . import records
 from .build import build
 from .changes import Changes
+from .environment import path_inside
 from .manifest import Manifest, start_order
 from .means import Means
 from .records import ColonyRecord
@@ -412,7 +423,7 @@ class Colony:
         return Launch(
             key=f"{self.id}.{key}",
             argv=argv,
-            cwd=str(Path(self.source, cwd or ".")),
+            cwd=str(path_inside(Path(self.source), cwd or ".")),
             env=environment,
             label=label,
             log=log,

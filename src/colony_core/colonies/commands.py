@@ -5,7 +5,6 @@ import secrets
 import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import attrs
 import trio
@@ -53,7 +52,7 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
         label="exec",
         argv=request.command,
         environment=environment,
-        cwd=_inside(colony, request.cwd),
+        cwd=request.cwd,
         key=f"exec.{secrets.token_hex(4)}",
     )
     keeper = await colony.means.keeper.get()
@@ -67,11 +66,11 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
     finally:
         for fd in theirs:
             os.close(fd)
-    streams = [trio.lowlevel.FdStream(fd) for fd in ours]
+    stdin, stdout, stderr = (trio.lowlevel.FdStream(fd) for fd in ours)
     try:
-        yield Running(*streams, process)
+        yield Running(stdin, stdout, stderr, process)
     finally:
-        for stream in streams:
+        for stream in (stdin, stdout, stderr):
             stream.close()
         with trio.CancelScope(shield=True):
             try:
@@ -80,13 +79,6 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
                 await keeper.forget(process.key)
             except KeeperLost:
                 pass  # its leftovers are killed before a new keeper takes over
-
-
-def _inside(colony: Colony, cwd: str | None) -> str | None:
-    folder = Path(colony.source).resolve()
-    if cwd is not None and not (folder / cwd).resolve().is_relative_to(folder):
-        raise Invalid("cwd-outside", f"{cwd} lies outside of the colony's folder", f"give a folder below {folder}")
-    return cwd
 
 
 def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -31,7 +31,12 @@ def resolve(colonies: Colonies, target: Target) -> Upstream | Refusal:
         return _not_ready(colony, service)
     port = target.port if service is None else service.spec.port
     if port is None:
-        return Refusal(404, "Nothing to show", f"Colony {colony.name} has no service with a port.", "give a service a port in colony.toml")
+        return Refusal(
+            404,
+            "Nothing to show",
+            f"Colony {colony.name} has no service with a port.",
+            "give a service a port in colony.toml",
+        )
     return Upstream(partial(_connect, colony, port), f"{colony.id}:{colony.cell.inode}:{port}")
 
 
@@ -54,7 +59,9 @@ def _service(colony: Colony, target: Target) -> Service | None:
 def _down(colony: Colony) -> Refusal:
     if is_starting(colony.state):
         return Refusal(503, "Starting", f"Colony {colony.name} is {colony.state.value}.", "", retry_after=SOON_SECONDS)
-    what = f"Colony {colony.name} is {colony.state.value}" + (f": {colony.reason}" if colony.state is ColonyState.FAILED else "")
+    what = f"Colony {colony.name} is {colony.state.value}" + (
+        f": {colony.reason}" if colony.state is ColonyState.FAILED else ""
+    )
     return Refusal(503, "Not running", f"{what}.", f"colony start {colony.name}")
 
 

@@ -76,7 +76,7 @@ def living(connection: Connection) -> tuple[ColonyRecord, ...]:
     rows = connection.execute(
         select(colonies).where(colonies.c.removed_at.is_(None)).order_by(colonies.c.created_at)
     ).mappings()
-    return tuple(_record(row) for row in rows)
+    return tuple(_record(dict(row)) for row in rows)
 
 
 def _row(record: ColonyRecord) -> dict[str, Any]:

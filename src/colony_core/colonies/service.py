@@ -18,10 +18,19 @@ from colony_core import clock, naming, supervision
 from colony_core.errors import ColonyError, TooSlow
 from colony_core.events import ServiceStateChanged
 from colony_core.processes import Exited, Keeper, KeeperLost, Launch, Process
-from colony_core.supervision import Backoff, ChildSpec, Limit, PlannedStop, Restart, RestartLimit, Status, supervisor_spec
+from colony_core.supervision import (
+    Backoff,
+    ChildSpec,
+    Limit,
+    PlannedStop,
+    Restart,
+    RestartLimit,
+    Status,
+    supervisor_spec,
+)
 from colony_core.views import ServiceView
 
-from .environment import read_env_file, service_environment
+from .environment import read_env_files, service_environment
 from .manifest import Ready
 from .manifest import Service as ServiceSpec
 from .readiness import wait_ready
@@ -140,7 +149,10 @@ class Service:
     def give_up(self, event: supervision.LimitReached) -> None:
         """The limit was passed: the service fails, alone, until somebody starts it again."""
         limit = event.limit
-        self.enter(ServiceState.FAILED, f"restarted {limit.count} times in {limit.period:g} s; last: {self.last_exit or self.reason}")
+        self.enter(
+            ServiceState.FAILED,
+            f"restarted {limit.count} times in {limit.period:g} s; last: {self.last_exit or self.reason}",
+        )
 
     def is_own_doing(self, event: supervision.Event) -> bool:
         """Whether an event tells no more than that the service's process ended, which its state shows already."""
@@ -214,13 +226,11 @@ class Service:
         prefix = f"{self.colony.id}.{self.name}."
         found = [p for p in keeper.processes() if p.key.startswith(prefix)]
         running = [p for p in found if p.running]
-        return (running or found or [None])[-1]
+        return (running or found)[-1] if found else None
 
     async def _launch(self) -> Launch:
         folder = Path(self.colony.source)
-        extra: dict[str, str] = {}
-        for name in self.spec.env_file:
-            extra |= read_env_file((await trio.to_thread.run_sync((folder / name).read_bytes)).decode())
+        extra = await trio.to_thread.run_sync(read_env_files, folder, self.spec.env_file)
         environment = service_environment(
             base=self.colony.base_environment(),
             manifest=self.colony.manifest,
