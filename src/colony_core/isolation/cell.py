@@ -106,6 +106,7 @@ class Cell:
 
     async def pids(self) -> tuple[int, ...]:
         """Every process of the cell, found by its namespace, whoever started it."""
+        self._check()
         return await trio.to_thread.run_sync(pids_in, self.inode)
 
     async def kill(self) -> int:
@@ -113,6 +114,7 @@ class Cell:
 
         Raises TooSlow (`unkillable`) naming those who are still there after ten seconds (uninterruptible sleep).
         """
+        self._check()
         return await kill_namespace(self.inode)
 
     def unanswered(self, nameservers: Iterable[str]) -> tuple[str, ...]:
@@ -131,9 +133,13 @@ class Cell:
                 if error.errno != errno.EEXIST:
                     raise
 
-    def _socket(self, family: int, kind: int, protocol: int) -> Socket:
+    def _check(self) -> None:
+        """A number of a namespace is given again as soon as it is gone: whoever asks after that would mean another cell."""
         if self.fd < 0:
-            raise ConnectionRefusedError(f"cell {self.name} is gone")
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"cell {self.name} is gone")
+
+    def _socket(self, family: int, kind: int, protocol: int) -> Socket:
+        self._check()
         with self._kernel.inside(self.fd):
             return socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
 

@@ -14,6 +14,7 @@ import attrs
 from colony_core.errors import Broken, Missing
 
 from .netlink import LINK_GROUP
+from .rootless import ambient_for_child
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 NFT_SECONDS = 30.0
@@ -95,9 +96,10 @@ def unload(table: str) -> None:
 
 def _nft(*arguments: str, feed: str = "") -> str:
     try:
-        done = subprocess.run(
-            [find_nft(), *arguments], input=feed, capture_output=True, text=True, timeout=NFT_SECONDS, check=False
-        )
+        with ambient_for_child():
+            done = subprocess.run(
+                [find_nft(), *arguments], input=feed, capture_output=True, text=True, timeout=NFT_SECONDS, check=False
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Broken("firewall", f"nft could not be run: {error}", "colony doctor") from error
     if done.returncode:

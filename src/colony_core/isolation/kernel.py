@@ -19,7 +19,6 @@ import trio
 from colony_core.errors import WrongState
 
 from . import syscalls
-from .rootless import make_ambient
 
 T = TypeVar("T")
 _Job = tuple[Callable[[], Any], trio.lowlevel.Task, list[None]]
@@ -85,8 +84,6 @@ class Kernel:
 
     def _main(self) -> None:
         def begin() -> None:
-            if os.geteuid() != 0:
-                make_ambient()  # for nft, which this thread starts
             if self._private:
                 syscalls.unshare(syscalls.CLONE_NEWNET)
             elif self._hub is not None:

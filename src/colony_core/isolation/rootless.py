@@ -6,6 +6,8 @@ host's network: only the kernel thread lives in the hub.
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from ctypes import CDLL
 
 from colony_core.errors import Missing
@@ -14,8 +16,9 @@ from . import syscalls
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21
 NEEDED = (1 << CAP_NET_ADMIN) | (1 << CAP_SYS_ADMIN)
-PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_LOWER = 47, 2, 3
 _CAP_VERSION_3 = 0x20080522
+_libc = CDLL(None, use_errno=True)
 
 
 def effective_capabilities() -> int:
@@ -33,7 +36,7 @@ def is_rootless() -> bool:
 def enter_rootless(holder_pid: int | None = None) -> None:
     """Takes this process into a user namespace of its own, or into that of `holder_pid` (a keeper that lives on). Twice is fine.
 
-    Call it before any thread exists. Raises Missing (`no-user-namespaces`, `threads-exist`) with the next thing to type.
+    Call it before any thread exists. Raises Missing (`no-user-namespaces`, `threads-exist`, `holder-gone`) with the next thing to type.
     """
     if is_rootless():
         return
@@ -48,26 +51,43 @@ def enter_rootless(holder_pid: int | None = None) -> None:
             _join(holder_pid)
         else:
             _make()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise Missing(
+            "holder-gone", f"process {holder_pid}, whose namespaces were to be joined, has ended", "try again"
+        ) from error
     except OSError as error:
         raise Missing(
             "no-user-namespaces", f"this machine lets you make no user namespace: {error.strerror}", _mend()
         ) from error
 
 
-def make_ambient() -> None:
-    """Lets programs that the calling thread starts keep the rights to networks, though they are not root's. Thread-local."""
-    libc = CDLL(None, use_errno=True)
-    header, data = struct.pack("=Ii", _CAP_VERSION_3, 0), bytearray(24)
-    permitted, effective = _status("CapPrm"), effective_capabilities()
-    wanted = NEEDED & permitted
-    inherited = _status("CapInh") | wanted
-    for half in range(2):
-        masks = [mask >> (32 * half) & 0xFFFFFFFF for mask in (effective, permitted, inherited)]
-        struct.pack_into("=III", data, 12 * half, *masks)
-    if libc.capset(header, bytes(data)):
-        return
-    for capability in (CAP_NET_ADMIN, CAP_SYS_ADMIN):
-        libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+@contextmanager
+def ambient_for_child() -> Iterator[None]:
+    """Programs that the calling thread starts in this block may change networks, though they are not root's."""
+    raised = [] if os.geteuid() == 0 else [c for c in (CAP_NET_ADMIN, CAP_SYS_ADMIN) if _raise_ambient(c)]
+    try:
+        yield
+    finally:
+        for capability in raised:
+            _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, capability, 0, 0)
+
+
+def _raise_ambient(capability: int) -> bool:
+    """Whether the capability had to be, and was, made one that the calling thread hands on."""
+    bit = 1 << capability
+    permitted, inherited = _status("CapPrm"), _status("CapInh")
+    if _status("CapAmb") & bit or not permitted & bit:
+        return False
+    if not inherited & bit:
+        header, data = struct.pack("=Ii", _CAP_VERSION_3, 0), bytearray(24)
+        for half in range(2):
+            masks = [
+                mask >> (32 * half) & 0xFFFFFFFF for mask in (effective_capabilities(), permitted, inherited | bit)
+            ]
+            struct.pack_into("=III", data, 12 * half, *masks)
+        if _libc.capset(header, bytes(data)):
+            return False
+    return not _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0)
 
 
 def _make() -> None:
@@ -80,16 +100,22 @@ def _make() -> None:
 
 
 def _join(pid: int) -> None:
-    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with ExitStack() as opened:
+        here, user, mounts = (
+            opened.enter_context(_opened(path)) for path in (".", f"/proc/{pid}/ns/user", f"/proc/{pid}/ns/mnt")
+        )
         syscalls.setns(user, syscalls.CLONE_NEWUSER)
         syscalls.setns(mounts, syscalls.CLONE_NEWNS)
         os.fchdir(here)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
     finally:
-        for fd in (here, user, mounts):
-            os.close(fd)
+        os.close(fd)
 
 
 def _mend() -> str:

@@ -106,6 +106,9 @@ async def test_a_destroyed_cell_answers_with_an_os_error(either: Isolation) -> N
         await cell.socket()
     with pytest.raises(OSError):
         await cell.connect(1)
+    for asked in (cell.listeners, cell.pids, cell.kill):
+        with pytest.raises(OSError):
+            await asked()
 
 
 async def test_clearing_a_name_that_nobody_has_is_fine_and_one_that_stands_goes(either: Isolation) -> None:
