@@ -18,7 +18,11 @@ import attrs
 from benchmarks.metric import Metric
 
 HERE = Path(__file__).parent
-NAMES = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("__init__", "__main__", "metric") and path.stem[0] != "_")
+NAMES = sorted(
+    path.stem
+    for path in HERE.glob("*.py")
+    if path.stem not in ("__init__", "__main__", "metric") and path.stem[0] != "_"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +35,9 @@ def main(arguments: list[str]) -> int:
     missed = 0
     for name in NAMES if names == ["all"] else names:
         if not as_json:
-            print(f"\n{name}: {platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}")
+            print(
+                f"\n{name}: {platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
+            )
             print(f"{'metric':<52} {'value':>12} {'unit':<8} {'n':>6}  {'ratio':>7}  {'goal':<24} baseline", flush=True)
         for metric in measured(name):
             missed += metric.ok is False

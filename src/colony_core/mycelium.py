@@ -37,11 +37,11 @@ from .events import HouseEvent, Missed
 from .houselock import hold_lock
 from .supervision import (
     Backoff,
+    Child,
     ChildSpec,
     DynamicSupervisor,
     Event,
     Limit,
-    Restart,
     Status,
     Supervisor,
     dynamic_supervisor_spec,
@@ -73,6 +73,7 @@ class Mycelium:
         self.keys = keys
         self.idempotency = idempotency
         self.shutdown_requested = trio.Event()
+        self.api_url: str | None = None
         self._means = means
         self._egress = egress
         self._started_at = clock.unix_now()
@@ -169,6 +170,7 @@ class Mycelium:
             last_event=self.bus.last_seq,
             keeper_pid=keeper.pid if keeper else None,
             notes=tuple(notes),
+            api_url=self.api_url,
         )
 
     def tree(self) -> dict[str, Any]:
@@ -179,9 +181,9 @@ class Mycelium:
         """The supervision tree, for people."""
         return str(self._root.report())
 
-    async def supervise(self, spec: ChildSpec) -> None:
-        """Runs a long-lived task of a face in the tree of the house."""
-        await self._root.start_child(spec)
+    async def supervise(self, spec: ChildSpec) -> Child:
+        """Runs a long-lived task of a face in the tree of the house; returns its handle once it has started."""
+        return await self._root.start_child(spec)
 
     async def shutdown(self, *, colonies: bool) -> None:
         """Asks the house to end; with `colonies` they are stopped first, without they go on and the next daemon finds them."""

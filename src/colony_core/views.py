@@ -103,6 +103,7 @@ class SystemView:
     last_event: int
     keeper_pid: int | None
     notes: tuple[str, ...]
+    api_url: str | None = None
 
 
 @attrs.frozen(kw_only=True)

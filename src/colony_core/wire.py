@@ -3,7 +3,7 @@
 Structuring is strict: `"80"` is no integer, `1` is no boolean, unknown fields are refused, and every mistake is told with its path.
 """
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import attrs
 import cattrs
@@ -92,11 +92,38 @@ def _strict_float(value: Any, _: Any) -> float:
     return float(value)
 
 
+def _tuple_hook(converter: cattrs.Converter) -> Any:
+    def make(kind: Any) -> Any:
+        element = get_args(kind)[0]
+
+        def structure(value: Any, _: Any) -> tuple[Any, ...]:
+            if not isinstance(value, (list, tuple)):
+                raise ValueError(f"expected array, got {type(value).__name__}")
+            found, errors = [], []
+            for number, part in enumerate(value):
+                try:
+                    found.append(converter.structure(part, element))
+                except Exception as error:
+                    note = cattrs.IterableValidationNote(f"at index {number}", number, element)
+                    error.__notes__ = [*getattr(error, "__notes__", []), note]
+                    errors.append(error)
+            if errors:
+                raise cattrs.IterableValidationError("wrong elements", errors, kind)
+            return tuple(found)
+
+        return structure
+
+    return make
+
+
 def _make_converter(*, strict: bool) -> cattrs.Converter:
     converter = make_converter(forbid_extra_keys=strict)
     for kind in (int, str, bool):
         converter.register_structure_hook(kind, _strict(kind))
     converter.register_structure_hook(float, _strict_float)
+    converter.register_structure_hook_factory(
+        lambda kind: getattr(kind, "__origin__", None) is tuple, _tuple_hook(converter)
+    )
     return converter
 
 

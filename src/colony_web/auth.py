@@ -114,7 +114,8 @@ class Door:
                 f"this socket belongs to {self._names[os.getuid()]}, and uid {peer.uid} asks",
                 "run the command as that user, or use a token (colony token create)",
             )
-        hidden = peer.netns is None and not (peer.uid == 0 and os.getuid() != 0)
+        # A rootless daemon sees every process of its own user namespace, cells and all; what it cannot look at lives outside of them.
+        hidden = peer.netns is None and self._house.mode != "rootless" and not (peer.uid == 0 and os.getuid() != 0)
         if hidden or peer.netns in self._house.cell_inodes():
             raise NotAllowed(
                 "socket-from-a-cell",

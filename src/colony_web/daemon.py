@@ -1,7 +1,7 @@
 """The daemon: a house with its web face in the tree, from the first lock to the last signal.
 
-SIGINT (Ctrl-C) stops the colonies and ends; SIGTERM and SIGHUP end the daemon and leave the colonies to the next one, so that an upgrade or a
-closed terminal drops nothing. A second signal of any kind cuts the graces of services short.
+SIGINT (Ctrl-C) stops the colonies and ends; SIGTERM and SIGHUP end the daemon and leave the colonies to the next one, so that an upgrade
+or a closed terminal drops nothing. A second signal of any kind cuts the graces of services short.
 """
 
 import gc
@@ -46,7 +46,8 @@ async def _main(config: Config, announce: Callable[[SystemView], None]) -> None:
             async with open_mycelium(config) as house:
                 nursery.start_soon(_obey, house, signals)
                 web = ChildSpec(id="server", run=partial(_serve, house), grace=10.0, backoff=Backoff(first=0.1))
-                await house.supervise(supervisor_spec("web", [web], limit=Limit(10, 60.0)))
+                face = await house.supervise(supervisor_spec("web", [web], limit=Limit(10, 60.0)))
+                house.api_url = face.value.children()[0].value[1]
                 announce(house.system())
                 # Thousands of small task objects live for ever; scanning them again and again is half of a busy daemon's time.
                 gc.freeze()

@@ -68,3 +68,10 @@ def test_an_event_is_one_flat_object() -> None:
         "changes": ("x",),
     }
     assert wire.event_object(Missed(first=3, last=5)) == {"seq": 5, "type": "missed", "first": 3, "last": 5}
+
+
+def test_text_is_no_list_of_letters() -> None:
+    with pytest.raises(Invalid, match=r"\$\.command"):
+        wire.load_json(b'{"command": "ls"}', views.ExecRequest)
+    with pytest.raises(Invalid, match=r"expected str @ \$\.command\[1\]"):
+        wire.load_json(b'{"command": ["ls", 1]}', views.ExecRequest)

@@ -36,10 +36,8 @@ def serve_command(run: Run, *, bind: str | None, port: str | None, preview_port:
     config = load_config(run.environ, overrides={key: value for key, value in given.items() if value is not None})
     from colony_web.daemon import run as run_daemon
 
-    address = f"http://{config.server.bind}:{config.server.port}" if config.server.port else "http on a free port"
-
     def announce(view: Any) -> None:
-        _announce(run, view, address=address, took=time.monotonic() - began)
+        _announce(run, view, address=view.api_url, took=time.monotonic() - began)
 
     run_daemon(config, announce=announce)
 

@@ -1,7 +1,7 @@
 """One colony, and all of them on this machine.
 
 The story: `Colonies` knows every colony and writes down what is wanted before anything is done; a `Colony` answers from memory and hands
-work to its owner; its owner builds the cell, runs the setup, starts the services in the order of their needs; a `Service` keeps one process.
+work to its owner; its owner builds the cell, runs the setup, starts the services in the order of their needs; a `Service` keeps a process.
 What a manifest says is in `manifest`, what an edited one changes in `changes`, which state may follow which in `state`.
 """
 

@@ -1,14 +1,12 @@
 """The pytest plugin: a real house, real colonies, a real cell, for async tests under pytest-trio.
 
-Nothing of Colony is imported until a fixture is used. Fixtures: `colony_house` (a Mycelium of its own for this test), `colony_spawn` (`await colony_spawn(path, name="app")` gives a ready colony),
-`colony_cell` (an empty cell, for those who want no more than a network of their own).
+Nothing of Colony is imported until a fixture is used. Fixtures: `colony_house` (a Mycelium of its own for this test), `colony_spawn`
+(`await colony_spawn(path, name="app")` gives a ready colony), `colony_cell` (an empty cell, for those who want no more than a network).
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pytest
 
 if TYPE_CHECKING:
     from colony_core.isolation import Cell
