@@ -1,5 +1,8 @@
 """The kernel thread: one after the other, every caller answered, nobody lost."""
 
+import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -78,3 +81,34 @@ async def test_closing_answers_who_asked_before_and_refuses_who_asks_after() -> 
             await kernel.run(int, 1)
     assert sorted(answers) == list(range(20))
     assert caught.value.code == "isolation-closed"
+
+
+LOST = """
+import resource, trio
+from colony_core.isolation import kernel as k
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+moves = []
+
+def setns(fd, kind):
+    moves.append(fd)
+    if len(moves) == 2:
+        raise OSError(1, "no way home")
+
+async def main():
+    async with k.open_kernel() as kernel:
+        k.syscalls.setns = setns
+        def visit():
+            with kernel.inside(kernel.home):
+                print("inside", flush=True)
+        await kernel.run(visit)
+    print("went on in a stranger's network", flush=True)
+
+trio.run(main)
+"""
+
+
+def test_a_process_that_cannot_leave_a_cell_ends_rather_than_go_on_there() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "inside\n"
+    assert done.returncode == -signal.SIGABRT

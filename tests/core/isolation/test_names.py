@@ -1,5 +1,6 @@
 """Names inside a cell: the host's resolver is asked by a socket of the host, and nothing that is said to it brings it down."""
 
+import ipaddress
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pytest_trio import trio_fixture
 
 from colony_core.isolation import Cell, Isolation, host_nameservers, needs_forwarding, serve_names
@@ -25,10 +28,14 @@ def test_nameservers_are_read_as_the_resolver_does(tmp_path: Path) -> None:
     assert host_nameservers(tmp_path / "none") == ()
 
 
-def test_a_resolv_conf_of_bytes_is_survived(tmp_path: Path) -> None:
+@given(st.binary(max_size=300))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_resolv_conf_of_any_bytes_names_addresses_or_nothing(tmp_path: Path, lines: bytes) -> None:
     conf = tmp_path / "resolv.conf"
-    conf.write_bytes(bytes(range(256)) + b"\nnameserver 192.0.2.1\n")
-    assert host_nameservers(conf) == ("192.0.2.1",)
+    conf.write_bytes(lines + b"\nnameserver 192.0.2.1\n")
+    assert host_nameservers(conf)[-1] == "192.0.2.1"
+    for address in host_nameservers(conf):
+        ipaddress.ip_address(address)
 
 
 @trio_fixture
