@@ -75,6 +75,7 @@ class Spawner:
         self._tags = tags
         self._descriptors = descriptors
         self._oom = oom or OomScore(-1, 0, 0)
+        kernel.own_network()
         self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._home_inode = os.fstat(self._home).st_ino
 
