@@ -21,7 +21,7 @@ import trio
 
 from colony_core import isolation
 from colony_core.errors import AlreadyExists, ColonyError, Missing
-from colony_core.isolation import AddressPlan, Cell, Isolation, Mode, netlink, open_isolation, syscalls
+from colony_core.isolation import AddressPlan, Cell, Isolation, Mode, firewall, netlink, open_isolation, syscalls, trial
 from colony_core.isolation.rootless import NEEDED, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE
 
 USER = 61_234
@@ -94,6 +94,17 @@ def refused(kind: type[ColonyError], code: str) -> Iterator[None]:
             raise
     else:
         raise AssertionError(f"not refused: {code}")
+
+
+@contextmanager
+def replaced(where: object, name: str, by: object) -> Iterator[None]:
+    """For the time of the block, something else under a name."""
+    real = getattr(where, name)
+    setattr(where, name, by)
+    try:
+        yield
+    finally:
+        setattr(where, name, real)
 
 
 async def what_ip_sees() -> None:
@@ -231,12 +242,8 @@ async def a_name_that_cannot_be_bound() -> None:
         def refuse(*_: object) -> None:
             raise PermissionError(1, "not here")
 
-        real, syscalls.bind_mount = syscalls.bind_mount, refuse
-        try:
-            with refused(Missing, "no-rights"):
-                await walls.build("hello")
-        finally:
-            syscalls.bind_mount = real
+        with replaced(syscalls, "bind_mount", refuse), refused(Missing, "no-rights"):
+            await walls.build("hello")
         assert os.listdir(NETNS) == []
         assert len(os.listdir("/proc/self/fd")) == len(before)
 
@@ -397,6 +404,31 @@ def an_ordinary_user() -> None:
     assert in_child(_second_life) == 0
 
 
+def trials_that_fail() -> None:
+    with replaced(firewall.shutil, "which", lambda *_, **__: None):
+        report = trial.try_mode(Mode.ROOT)
+        assert (report.works, report.hint) == (False, "sudo apt install nftables")
+        with refused(Missing, "no-isolation"):
+            isolation.choose_mode()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "mounts are not for you")
+
+    with replaced(syscalls, "bind_mount", refuse):
+        report = trial.try_mode(Mode.ROOT)
+        assert not report.works
+        assert "mounts are not for you" in report.reason
+    with replaced(trial, "_try", lambda *_: os.kill(os.getpid(), signal.SIGKILL)):
+        assert trial.try_mode(Mode.ROOT).reason == "the trial died"
+    with replaced(trial, "_try", lambda *_: signal.pause()), replaced(trial, "TRY_SECONDS", 0.05):
+        assert "took longer than 0.05 s" in trial.try_mode(Mode.ROOT).reason
+    for answer in (b"", b"{}", b"[1]", b"\xff"):
+        with replaced(trial, "_try", lambda *_, answer=answer: answer):
+            assert not trial.try_mode(Mode.ROOT).works
+    assert trial.try_mode(Mode.ROOT).works
+    assert Path("/proc/thread-self/children").read_text() == ""
+
+
 async def _ended() -> None:
     async with open_isolation(run_dir=FOLDER, mode=Mode.ROOT, private=True) as walls, walls.open_cell("hello") as cell:
         cell._kernel.home = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -421,6 +453,7 @@ SCENES: dict[str, Callable[[], object] | Callable[[], Awaitable[None]]] = {
         a_cable_cut_while_its_cell_stands,
         a_name_that_cannot_be_bound,
         killed_while_building,
+        trials_that_fail,
         no_way_home,
         a_system_service,
         a_service_without_the_folder,
