@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from colony_core.isolation import Cell, Isolation
+from colony_core.isolation import Cell, Isolation, firewall
+from colony_core.isolation.rootless import ambient_for_child
 
 DEADLINE_SECONDS = 20.0
 
@@ -52,6 +53,17 @@ async def hub_socket(
 ) -> trio.socket.SocketType:
     """A socket where the hosts' ends of the cables are."""
     return trio.socket.from_stdlib_socket(await walls.run_in_thread(socket.socket, family, kind))
+
+
+def tool(*command: str, feed: str = "") -> str:
+    """For the kernel thread: what a tool of the system says in its network; with the rights that this process has, also rootless."""
+    with ambient_for_child():
+        return subprocess.run(command, input=feed, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def nft(*arguments: str, feed: str = "") -> str:
+    """For the kernel thread: what nft(8) says."""
+    return tool(firewall.find_nft(), *arguments, feed=feed)
 
 
 def start_in(cell: Cell, walls: Isolation, *command: str) -> Callable[[], "subprocess.Popen[bytes]"]:

@@ -2,7 +2,6 @@
 
 import errno
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pytest_trio import trio_fixture
 from colony_core.isolation import Cell, Isolation, docker_blocks_forwarding, firewall, open_isolation
 
 from .conftest import private_mode
-from .inside import answering, hear, hub_socket
+from .inside import answering, hear, hub_socket, nft, tool
 
 pytestmark = pytest.mark.kernel
 
@@ -56,7 +55,7 @@ async def test_colonies_do_not_reach_each_other_and_learn_it_at_once(pair: tuple
 
 async def test_without_the_ruleset_they_would_reach_each_other(pair: tuple[Isolation, Cell, Cell]) -> None:
     walls, ant, bee = pair
-    await walls.run_in_thread(subprocess.check_call, [firewall.find_nft(), "flush", "ruleset"])
+    await walls.run_in_thread(nft, "flush", "ruleset")
     async with answering(bee, *LISTEN_ALL):
         assert await call(ant, bee.address, 4001) == "bee"
 
@@ -98,15 +97,15 @@ async def test_what_is_sent_in_anothers_name_is_dropped_and_counted(pair: tuple[
         await liar.sendto(b"I am bee", (ant.gateway, 53))
         with pytest.raises(BlockingIOError):
             honest._sock.recv(100)  # type: ignore[attr-defined]
-    listed = await walls.run_in_thread(subprocess.check_output, [firewall.find_nft(), "list", "ruleset"])
-    dropped = [line for line in listed.decode().splitlines() if "fib saddr" in line]
+    listed = await walls.run_in_thread(nft, "list", "ruleset")
+    dropped = [line for line in listed.splitlines() if "fib saddr" in line]
     assert len(dropped) == 1
     assert "counter packets 2" in dropped[0]
 
 
 async def make_outside(walls: Isolation, cell: Cell) -> None:
     """From now on this cell is some machine of the world, as far as the firewall knows."""
-    await walls.run_in_thread(subprocess.check_call, ["ip", "link", "set", cell.link, "group", "0"])
+    await walls.run_in_thread(tool, "ip", "link", "set", cell.link, "group", "0")
 
 
 async def test_the_outside_is_reached_by_nat_and_cannot_call_in(pair: tuple[Isolation, Cell, Cell]) -> None:
@@ -142,7 +141,7 @@ async def test_loading_again_replaces_and_two_daemons_have_tables_of_their_own(
 ) -> None:
     def load(run_dir: Path) -> str:
         firewall.load(firewall.table_name(run_dir), "10.200.0.0/16", egress=False)
-        return subprocess.check_output([firewall.find_nft(), "list", "tables"], text=True)
+        return nft("list", "tables")
 
     before = (await walls.run_in_thread(load, tmp_path)).splitlines()
     assert len(before) == 1
@@ -150,21 +149,20 @@ async def test_loading_again_replaces_and_two_daemons_have_tables_of_their_own(
     assert len((await walls.run_in_thread(load, tmp_path / "other")).splitlines()) == 2
     assert len((await walls.run_in_thread(load, tmp_path)).splitlines()) == 2
     await walls.run_in_thread(firewall.unload, firewall.table_name(tmp_path / "other"))
-    listed = await walls.run_in_thread(subprocess.check_output, [firewall.find_nft(), "list", "tables"])
-    assert listed.decode().splitlines() == before
+    listed = await walls.run_in_thread(nft, "list", "tables")
+    assert listed.splitlines() == before
 
 
 async def test_a_policy_that_drops_what_is_forwarded_is_seen(walls: Isolation) -> None:
+    def load(feed: str) -> None:
+        nft("-f", "-", feed=feed)
+
     assert not await walls.run_in_thread(docker_blocks_forwarding)
     feed = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }\nchain DOCKER-USER { }\n}"
-    await walls.run_in_thread(_nft, feed)
+    await walls.run_in_thread(load, feed)
     assert await walls.run_in_thread(docker_blocks_forwarding)
-    await walls.run_in_thread(_nft, 'add rule ip filter DOCKER-USER iifname "vc-*" accept')
+    await walls.run_in_thread(load, 'add rule ip filter DOCKER-USER iifname "vc-*" accept')
     assert not await walls.run_in_thread(docker_blocks_forwarding), "the way out that doctor names"
-
-
-def _nft(feed: str) -> None:
-    subprocess.run([firewall.find_nft(), "-f", "-"], input=feed, text=True, check=True)
 
 
 async def test_forwarding_is_set_noted_and_restored(walls: Isolation, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from colony_core.isolation import AddressPlan, Isolation, builder, netlink, open
 from colony_core.isolation import walls as walls_module
 
 from .conftest import private_mode
-from .inside import answering, eventually, hear, hub_socket, reap, start_in
+from .inside import answering, eventually, hear, hub_socket, reap, start_in, tool
 
 pytestmark = pytest.mark.kernel
 
@@ -47,12 +46,10 @@ async def test_whatever_address_a_service_chose_it_is_reached_and_seen(walls: Is
 
 async def test_the_cable_is_known_by_its_readable_name_and_has_no_link_local_address(walls: Isolation) -> None:
     async with walls.open_cell("agent-frontend") as cell:
-        shown = await walls.run_in_thread(
-            subprocess.check_output, ["ip", "-o", "address", "show", "dev", "veth-agent-frontend-host"]
-        )
-        assert cell.link.encode() in shown
-        assert cell.gateway.encode() in shown
-        assert b"fe80" not in shown
+        shown = await walls.run_in_thread(tool, "ip", "-o", "address", "show", "dev", "veth-agent-frontend-host")
+        assert cell.link in shown
+        assert cell.gateway in shown
+        assert "fe80" not in shown
         process = await walls.run_in_thread(start_in(cell, walls, "sh", "-c", IP_ADDRESS_SHOW))
         inside = process.communicate()[0].decode()
     assert f"{cell.address}/31" in inside
@@ -197,13 +194,13 @@ async def test_a_slot_is_free_again_when_the_kernel_has_removed_the_cable(walls:
 
 
 async def test_somebody_elses_link_is_left_alone_and_its_slot_passed_over(walls: Isolation) -> None:
-    add = ["ip", "link", "add", "vc-000000000", "type", "veth", "peer", "name", "theirs"]
-    await walls.run_in_thread(subprocess.check_call, add)
+    add = ("ip", "link", "add", "vc-000000000", "type", "veth", "peer", "name", "theirs")
+    await walls.run_in_thread(tool, *add)
     async with walls.open_cell("hello", slot=0) as cell:
         assert cell.slot != 0
-        shown = await walls.run_in_thread(subprocess.check_output, ["ip", "-o", "address", "show", "vc-000000000"])
-        assert b"10.200" not in shown
-    await walls.run_in_thread(subprocess.check_call, ["ip", "link", "delete", "vc-000000000"])
+        shown = await walls.run_in_thread(tool, "ip", "-o", "address", "show", "vc-000000000")
+        assert "10.200" not in shown
+    await walls.run_in_thread(tool, "ip", "link", "delete", "vc-000000000")
 
 
 async def test_a_full_range_says_so(tmp_path: Path) -> None:
@@ -292,7 +289,7 @@ async def test_a_range_that_is_routed_already_is_refused(tmp_path: Path, monkeyp
         if not done:
             done.append(True)
             for command in ("link add vpn7 type veth", "link set vpn7 up", "route add 10.200.4.0/24 dev vpn7"):
-                subprocess.check_call(["ip", *command.split()])
+                tool("ip", *command.split())
         return real(groups)
 
     mode = private_mode()
