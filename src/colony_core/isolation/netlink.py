@@ -234,7 +234,9 @@ def loopback_address(address: str) -> bytes:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     raw = socket.inet_pton(family, address)
     usable_at_once = NO_DUPLICATE_SEARCH if family == socket.AF_INET6 else 0
-    body = struct.pack("=BBBBI", family, 8 * len(raw), usable_at_once, 0, 1) + struct.pack("=HH", 4 + len(raw), 2) + raw  # IFA_LOCAL
+    body = (
+        struct.pack("=BBBBI", family, 8 * len(raw), usable_at_once, 0, 1) + struct.pack("=HH", 4 + len(raw), 2) + raw
+    )  # IFA_LOCAL
     return _HEADER.pack(_HEADER.size + len(body), NEWADDR, REQUEST | ACK | CREATE | EXCLUSIVE, 1, 0) + body
 
 
