@@ -1,0 +1,81 @@
+"""What the kernel says of links: news that was lost is looked up, and no old answer is taken for a new one."""
+
+import os
+import socket
+
+import pytest
+import trio
+import trio.testing
+
+from colony_core.isolation import AddressPlan, Isolation, netlink
+from colony_core.isolation import walls as walls_module
+
+from .inside import eventually
+
+
+def test_an_answer_that_nobody_waited_for_is_not_taken_for_the_next() -> None:
+    with netlink.open_socket() as sock:
+        answers = netlink.dump(sock, netlink.GETLINK, socket.AF_UNSPEC)
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]
+        found = netlink.find_link(sock, ifindex=1)
+        assert found is not None
+        assert found[1][netlink.LINK_NAME] == b"lo\0"
+        assert netlink.find_link(sock, ifindex=2**31 - 1) is None
+        with pytest.raises(netlink.NetlinkError):
+            netlink.transact(sock, netlink.delete_link(2**31 - 1) * 3, 3)
+        assert netlink.find_link(sock, ifindex=1) is not None
+
+
+@pytest.mark.kernel
+async def test_news_that_was_lost_is_looked_up(walls: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = trio.Event()
+    real = Isolation._look_up
+
+    async def look_up(self: Isolation) -> None:
+        await real(self)
+        looked.set()
+
+    monkeypatch.setattr(Isolation, "_look_up", look_up)
+    walls._news.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least there is: one message
+    namespace = await walls.run_in_thread(os.open, "/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    at = AddressPlan().addresses(5)
+    cable = netlink.cable_template()
+    request = cable.fill(
+        link=at.link.encode(),
+        ifindex=netlink.index(at.ifindex),
+        namespace=netlink.index(namespace),
+        host_mac=at.host_mac,
+        cell_mac=at.cell_mac,
+    )
+    for _ in range(4):  # without a checkpoint: nobody listens meanwhile
+        netlink.transact(walls._builder.routing, request, cable.requests)
+        walls._builder.delete_link(at.ifindex)
+    netlink.transact(walls._builder.routing, request, cable.requests)
+    os.close(namespace)
+    with trio.fail_after(20):
+        await looked.wait()
+    async with walls.open_cell("hello", slot=5) as cell:
+        assert cell.slot != 5, "a cable that somebody made unheard"
+    walls._builder.delete_link(at.ifindex)
+    await eventually(lambda: 5 not in walls._busy, "the slot is free again")
+
+
+@pytest.mark.kernel
+async def test_a_cable_that_is_cut_while_its_processes_die_keeps_its_slot(
+    walls: Isolation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = await walls.build("hello", slot=0)
+    seen: list[int] = []
+
+    async def kill(_: int) -> int:
+        monkeypatch.undo()
+        walls._builder.delete_link(cell.ifindex)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        async with walls.open_cell("other", slot=0) as other:
+            seen.append(other.slot)
+        return 0
+
+    monkeypatch.setattr(walls_module, "kill_namespace", kill)
+    await walls.destroy(cell)
+    assert seen == [1]
