@@ -1,9 +1,9 @@
 """Walls: one Cell per colony, a network namespace with its cable, addresses, names and firewall.
 
-The story: `trial` finds out which of the `modes` works here; `kernel` is the one thread that changes networks; `builder` says what it does,
-with requests that `netlink` has encoded; `walls` keeps the slots and paces what the kernel has to clean up; `cell` is the handle, whose
-sockets are born inside; `firewall` keeps colonies apart with one static ruleset; `names` answers DNS inside a cell where the host's
-resolver listens on loopback. `fake` is cardboard, for tests that ask for it by name.
+The story: `trial` finds out which of the `modes` works here; `kernel` is the one thread that changes networks; `builder` says what it
+does, with requests that `netlink` has encoded, and marks all it makes as ours; `opening` opens the `walls`, which keep the slots and pace
+what the kernel has to clean up; `cell` is the handle, whose sockets are born inside; `firewall` keeps colonies apart with one static
+ruleset; `names` answers DNS inside a cell where the host's resolver listens on loopback. `fake` is cardboard, for tests that ask for it.
 """
 
 from .addresses import Addresses, AddressPlan
@@ -12,9 +12,10 @@ from .fake import FakeIsolation, open_fake_isolation
 from .firewall import EgressReport, docker_blocks_forwarding
 from .modes import Mode, ModeReport
 from .names import host_nameservers, needs_forwarding, serve_names
+from .opening import open_isolation
 from .rootless import enter_rootless, is_rootless
 from .trial import choose_mode, probe
-from .walls import Isolation, open_isolation
+from .walls import Isolation
 
 __all__ = [
     "AddressPlan",

@@ -22,8 +22,8 @@ from . import syscalls
 from .kernel import OWN_NAMESPACE
 from .modes import SYSTEM_FOLDER, Mode, ModeReport
 from .netlink import warm_up
+from .opening import open_isolation
 from .rootless import NEEDED, effective_capabilities, enter_rootless, is_rootless
-from .walls import open_isolation
 
 TRY_SECONDS = 30.0
 LONGEST_ANSWER_BYTES = 4096
