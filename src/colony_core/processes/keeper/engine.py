@@ -234,7 +234,6 @@ class Engine:
         if self._program:
             self.children.reap_orphans()  # not every init is quick to do it
         self.logs.close()
-        self.spawner.close()
         self._poll.close()
         self._state.unlock()
 

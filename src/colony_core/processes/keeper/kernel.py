@@ -103,18 +103,6 @@ def enter_network(fd: int) -> None:
         raise _os_error()
 
 
-def own_network() -> None:
-    """In a user namespace, moves this thread into a network of its own: from a cell it could never return to one of the machine's.
-
-    setns(2) asks for rights in the user namespace that owns the network, and those over the machine's networks are not ours. Where
-    nothing may be unshared no cell can be entered either, and nothing is done.
-    """
-    with open("/proc/self/uid_map") as file:
-        everybody = file.read().split() == ["0", "0", "4294967295"]
-    if not everybody:
-        _libc.unshare(_CLONE_NEWNET)
-
-
 def prctl(option: int, first: int = 0, second: int = 0) -> int:
     result = int(_libc.prctl(option, *(ctypes.c_ulong(value) for value in (first, second, 0, 0))))
     if result < 0:

@@ -5,6 +5,7 @@ import os
 import re
 import resource
 import subprocess
+import threading
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -75,9 +76,7 @@ class Spawner:
         self._tags = tags
         self._descriptors = descriptors
         self._oom = oom or OomScore(-1, 0, 0)
-        kernel.own_network()
-        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        self._home_inode = os.fstat(self._home).st_ino
+        self._own_inode = os.stat("/proc/thread-self/ns/net").st_ino
 
     def spawn(self, command: Command, stdio: tuple[int, int, int]) -> tuple[int, int | None]:
         """Starts the command and gives its pid, which the caller must reap, and its network's inode; raises Refusal.
@@ -89,23 +88,33 @@ class Spawner:
         target = _open_network(command)
         try:
             inode = os.fstat(target).st_ino
-            _enter(target, command)
-            try:
-                pid = self._popen(command, stdio)
-            finally:
-                self._return_home()
+            pid = self._popen_inside(target, command, stdio)
         finally:
             os.close(target)
-        return pid, None if inode == self._home_inode else inode
+        return pid, None if inode == self._own_inode else inode
 
-    def close(self) -> None:
-        os.close(self._home)
+    def _popen_inside(self, target: int, command: Command, stdio: tuple[int, int, int]) -> int:
+        """Starts the command from a thread that enters its network and ends there.
 
-    def _return_home(self) -> None:
-        try:
-            kernel.enter_network(self._home)
-        except OSError:
-            os.abort()  # every later command would start in a stranger's network
+        This thread stays where it is: whoever kills all that lives in a namespace looks at a process by its first thread, and from a cell
+        of a user namespace nobody returns to a network of the machine's.
+        """
+        answer: list[int | BaseException] = []
+
+        def start() -> None:
+            try:
+                _enter(target, command)
+                answer.append(self._popen(command, stdio))
+            except BaseException as error:
+                answer.append(error)
+
+        thread = threading.Thread(target=start, name="birth")
+        thread.start()
+        thread.join()
+        told = answer[0]
+        if isinstance(told, BaseException):
+            raise told
+        return told
 
     def _popen(self, command: Command, stdio: tuple[int, int, int]) -> int:
         marks = {PROCESS_TAG: command.key, **self._tags}
