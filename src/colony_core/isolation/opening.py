@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -115,16 +116,20 @@ def _check_range(routing: socket.socket, plan: AddressPlan) -> None:
     for payload in netlink.dump(routing, netlink.GETROUTE, socket.AF_INET):
         found = netlink.attributes(payload, 12)
         if 1 in found:  # RTA_DST; a default route has none
-            device = _device(int.from_bytes(found.get(4, b"\0"), "little"))
-            routed.append((f"{socket.inet_ntoa(found[1])}/{payload[1]}", device))
+            device = _device(int.from_bytes(found.get(4, b"\0"), sys.byteorder))  # RTA_OIF
+            if device is not None:
+                routed.append((f"{socket.inet_ntoa(found[1])}/{payload[1]}", device))
     plan.check_free(routed)
 
 
-def _device(ifindex: int) -> str:
+def _device(ifindex: int) -> str | None:
+    """A link's name; None if it went while we looked, as the cables of a daemon do that was killed a moment ago."""
+    if not ifindex:
+        return "no link"
     try:
         return socket.if_indextoname(ifindex)
     except OSError:
-        return f"link {ifindex}"
+        return None
 
 
 def _unopened(error: OSError) -> ColonyError:

@@ -2,14 +2,19 @@
 
 import os
 import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from colony_core.isolation import AddressPlan, Isolation, netlink
+from colony_core.errors import AlreadyExists
+from colony_core.isolation import AddressPlan, Isolation, netlink, open_isolation
 from colony_core.isolation import walls as walls_module
 
+from .conftest import private_mode
 from .inside import eventually
 
 
@@ -79,3 +84,21 @@ async def test_a_cable_that_is_cut_while_its_processes_die_keeps_its_slot(
     monkeypatch.setattr(walls_module, "kill_namespace", kill)
     await walls.destroy(cell)
     assert seen == [1]
+
+
+@pytest.mark.kernel
+async def test_a_route_whose_link_is_going_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    route = struct.pack("=BBBBBBBBI", socket.AF_INET, 31, 0, 0, 255, 2, 253, 1, 0)
+    route += struct.pack("=HH4sHHI", 8, 1, socket.inet_aton("10.200.0.2"), 8, 4, 2**31 - 1)
+    real = netlink.dump
+
+    def dump(sock: socket.socket, request: int, family: int) -> Iterator[bytes]:
+        return iter([route]) if request == netlink.GETROUTE else real(sock, request, family)
+
+    monkeypatch.setattr(netlink, "dump", dump)
+    async with open_isolation(run_dir=tmp_path, mode=private_mode(), private=True):
+        pass
+    route = route[:-4] + bytes(4)
+    with pytest.raises(AlreadyExists, match="no link"):  # a route to nowhere is in the way
+        async with open_isolation(run_dir=tmp_path, mode=private_mode(), private=True):
+            pass
