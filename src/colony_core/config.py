@@ -17,6 +17,8 @@ import attrs
 from .errors import Invalid, did_you_mean
 
 SYSTEM_CONFIG = Path("/etc/colony/config.toml")
+SIBLING_VARIABLES = "COLONY_SERVICE_"
+"""What services are told of each other (`naming.service_variable`); no setting begins so."""
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"^(\d+)([KMGT]?)$")
@@ -214,6 +216,12 @@ def load_config(
     """The settings of this machine and user; `overrides` are `{"routing.port": 0}`. Raises Invalid naming file and key."""
     env = os.environ if environ is None else environ
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    if env.get("COLONY_CONFIG") and not config_file(env).exists():
+        raise Invalid(
+            "invalid-config",
+            f"$COLONY_CONFIG: there is no {config_file(env)}",
+            "unset it, or name a file that is there",
+        )
     for path in (SYSTEM_CONFIG, config_file(env)):
         for section, table in _read(path).items():
             if section not in SECTIONS or not isinstance(table, dict):
@@ -221,7 +229,7 @@ def load_config(
             for key, value in table.items():
                 values[section][key] = _checked(section, key, value, str(path))
     for variable, value in env.items():
-        if variable.startswith("COLONY_") and "__" in variable:
+        if variable.startswith("COLONY_") and "__" in variable and not variable.startswith(SIBLING_VARIABLES):
             section, _, key = variable.removeprefix("COLONY_").lower().partition("__")
             values.setdefault(section, {})[key] = _checked(section, key, value, f"${variable}")
     for dotted, value in (overrides or {}).items():

@@ -116,7 +116,9 @@ class Door:
             )
         # A rootless daemon sees every process of its own user namespace, cells and all; what it cannot look at lives outside of them.
         hidden = peer.netns is None and self._house.mode != "rootless" and not (peer.uid == 0 and os.getuid() != 0)
-        if hidden or peer.netns in self._house.cell_inodes():
+        # Not only cells: whoever made a network of its own inside of one is in none of them.
+        elsewhere = peer.netns is not None and peer.netns != own_network()
+        if hidden or elsewhere:
             raise NotAllowed(
                 "socket-from-a-cell",
                 "processes inside a colony may not use the daemon's socket",
@@ -257,6 +259,11 @@ def _plain(origin: tuple[str, str, int]) -> Authority:
 def _is_public(scope: Mapping[str, Any]) -> bool:
     path = str(scope["path"]).removeprefix(scope.get("root_path") or "")
     return scope["type"] == "http" and scope["method"] in _SAFE and (path or "/") in _PUBLIC
+
+
+def own_network() -> int:
+    """The network namespace of this process."""
+    return os.stat("/proc/self/ns/net").st_ino
 
 
 def _user_name(uid: int) -> str:

@@ -11,14 +11,14 @@ import trio
 from quart_trio import QuartTrio
 
 from colony_web import create_app
-from colony_web.auth import PEER, Peer
+from colony_web.auth import PEER, Peer, own_network
 from colony_web.protocol import Settings
 from colony_web.serve import serve
 
 from .house import CardboardHouse, config_in
 from .wire import Served
 
-OWNER = Peer(pid=os.getpid(), uid=os.getuid(), gid=os.getgid(), netns=1)
+OWNER = Peer(pid=os.getpid(), uid=os.getuid(), gid=os.getgid(), netns=own_network())
 
 
 @pytest.fixture

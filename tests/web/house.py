@@ -187,7 +187,6 @@ class CardboardHouse:
         self.new_line = trio.Event()
         self.run = new_run()
         self.exec_requests: list[ExecRequest] = []
-        self.inodes: frozenset[int] = frozenset()
         self.trouble: BaseException | None = None
         self.pause: trio.Event | None = None
         self._colonies = {"hello": colony_view()}
@@ -325,6 +324,3 @@ class CardboardHouse:
     async def shutdown(self, *, colonies: bool) -> None:
         self.calls.append(("shutdown", colonies))
         self.shutdown_requested.set()
-
-    def cell_inodes(self) -> frozenset[int]:
-        return self.inodes

@@ -40,7 +40,7 @@ class RestartPolicy:
 
 @attrs.frozen
 class Ready:
-    """What shows that a service is ready; `target` is the path for http and the regular expression for log. Seconds."""
+    """What shows that a service is ready; `target` is the path for http and what the line holds for log (`*`: anything). Seconds."""
 
     kind: Literal["port", "http", "log"]
     target: str = ""

@@ -93,7 +93,7 @@ def test_a_service_says_everything_that_it_can() -> None:
     [services.cache]
     command = "cache"
     restart = "never"
-    ready = { log = "ready .* now" }
+    ready = { log = "ready * now" }
     """
     api, db, cache = read(text).services
     assert api == Service(
@@ -112,7 +112,7 @@ def test_a_service_says_everything_that_it_can() -> None:
     )
     assert (db.ready, db.restart, db.grace, db.autostart) == (None, RestartPolicy(), None, True)
     assert cache.restart == RestartPolicy("never")
-    assert cache.ready == Ready("log", "ready .* now", 30.0)
+    assert cache.ready == Ready("log", "ready * now", 30.0)
 
 
 def test_the_other_tables_say_everything_that_they_can() -> None:
@@ -284,7 +284,7 @@ CASES: list[tuple[str, str, str, int]] = [
     (HEAD + "port = 1\nready = { http = 'health' }\n", "invalid-manifest", "services.web.ready.http: ", 4),
     (HEAD + 'port = 1\nready = { http = "/a\\r\\nB: c" }\n', "invalid-manifest", "services.web.ready.http: ", 4),
     (HEAD + "port = 1\nready = { http = '/ä' }\n", "invalid-manifest", "services.web.ready.http: ", 4),
-    (HEAD + "ready = { log = '(' }\n", "invalid-manifest", "services.web.ready.log: not a regular expression", 3),
+    (HEAD + "ready = { log = '*' }\n", "invalid-manifest", "services.web.ready.log: expected text of a log line", 3),
     (HEAD + "ready = { log = 'x', timeout = 0 }\n", "invalid-manifest", "services.web.ready.timeout: ", 3),
     (HEAD + "grace = 'long'\n", "invalid-manifest", "services.web.grace: expected a duration", 3),
     (HEAD + "grace = inf\n", "invalid-manifest", "services.web.grace: expected a duration", 3),
