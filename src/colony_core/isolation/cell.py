@@ -160,15 +160,15 @@ def _listening(sock: socket.socket, family: int) -> Iterator[Listener]:
             yield Listener(socket.inet_ntop(family, payload[8 : 8 + size]), port)
 
 
-async def kill_namespace(inode: int) -> int:
+async def kill_namespace(inode: int, *, scanning: trio.CapacityLimiter | None = None) -> int:
     """Kills every process in the network namespace `inode` until none is found, and returns how many there were.
 
-    Not to be cancelled, but bounded: raises TooSlow (`unkillable`) naming who is left after ten seconds.
+    `scanning` bounds how many threads look through /proc at once: each holds the interpreter, and the loop waits. Not to be cancelled, but bounded: raises TooSlow (`unkillable`) naming who is left after ten seconds.
     """
     killed: set[int] = set()
     pause = 0.001
     with trio.move_on_after(KILL_SECONDS, shield=True):
-        while pids := await trio.to_thread.run_sync(_kill_once, inode):
+        while pids := await trio.to_thread.run_sync(_kill_once, inode, limiter=scanning):
             killed.update(pids)
             await trio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

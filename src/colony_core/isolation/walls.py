@@ -52,6 +52,7 @@ class Isolation:
         self._builder = builder
         self._routed = routed
         self._news = news
+        self._scanning = trio.CapacityLimiter(1)
         self._busy: set[int] = set()
         """Slots with a cable in the kernel, or one about to be there; whoever's it is."""
         self._building: dict[int, str] = {}
@@ -119,7 +120,7 @@ class Isolation:
         self._ending.add(cell.slot)
         with trio.CancelScope(shield=True):
             try:
-                await kill_namespace(cell.inode)
+                await kill_namespace(cell.inode, scanning=self._scanning)
             finally:
                 await self._let_go(cell)
 
@@ -146,7 +147,7 @@ class Isolation:
         with translating({OSError: partial(_refused, name)}):
             inode = await self._kernel.run(self._builder.bound, name)
             if inode is not None:
-                await kill_namespace(inode)
+                await kill_namespace(inode, scanning=self._scanning)
             slot = await self._kernel.run(self._builder.unbind_all, name)
         if slot is not None and slot not in self._standing and slot not in self._building:
             self._leaving.setdefault(slot, trio.current_time())
