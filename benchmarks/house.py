@@ -1,4 +1,4 @@
-"""The whole house: from a spawn to the first answer, the API and the command with 200 colonies alive, and how long the loop ever stands still.
+"""The whole house: a spawn to its first answer, the API and the command with 200 colonies, and how long the loop ever stands still.
 
 A daemon of its own, in a folder that is thrown away; the stall is measured inside a house in this process, whose loop is asked
 every millisecond. Time spent waiting for a CPU is the machine's fault, not the loop's: it is subtracted, and printed.

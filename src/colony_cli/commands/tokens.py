@@ -53,7 +53,7 @@ def token_ls_command(run: Run) -> None:
     run.output.results(views, table, name="id")
 
 
-@command("revoke", takes=ASKS | RESULT, examples=("colony token revoke tok_4f0c",), see=("colony token ls",))
+@command("revoke", takes=ASKS | RESULT, examples=("colony token revoke 4f0cKq81ZtWb",), see=("colony token ls",))
 @click.argument("key", metavar="ID")
 def token_revoke_command(run: Run, key: str) -> None:
     """End a key at once."""

@@ -163,7 +163,8 @@ def _listening(sock: socket.socket, family: int) -> Iterator[Listener]:
 async def kill_namespace(inode: int, *, scanning: trio.CapacityLimiter | None = None) -> int:
     """Kills every process in the network namespace `inode` until none is found, and returns how many there were.
 
-    `scanning` bounds how many threads look through /proc at once: each holds the interpreter, and the loop waits. Not to be cancelled, but bounded: raises TooSlow (`unkillable`) naming who is left after ten seconds.
+    `scanning` bounds how many threads look through /proc at once: each holds the interpreter, and the loop waits. Not to be cancelled,
+    but bounded: raises TooSlow (`unkillable`) naming who is left after ten seconds.
     """
     killed: set[int] = set()
     pause = 0.001
