@@ -73,7 +73,7 @@ async def test_a_cable_that_is_cut_while_its_processes_die_keeps_its_slot(
     cell = await walls.build("hello", slot=0)
     seen: list[int] = []
 
-    async def kill(_: int) -> int:
+    async def kill(_: int, **__: object) -> int:
         monkeypatch.undo()
         walls._builder.delete_link(cell.ifindex)
         await trio.testing.wait_all_tasks_blocked(0.01)

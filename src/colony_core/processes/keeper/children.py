@@ -23,6 +23,8 @@ KILL_PATIENCE_SECONDS = 10.0
 """How long SIGKILL may take before the survivors are named and given up."""
 LOOK_SECONDS = 0.005
 LOOK_SECONDS_MAX = 0.1
+EMPTY_LOOKS = 2
+EMPTY_LOOKS_AFTER_STRAYS = 6
 
 
 class Child:
@@ -50,6 +52,11 @@ class Child:
         self.empty_looks = 0
         self.stuck = False
         self.survivors: list[int] = []
+
+    @property
+    def empty_looks_needed(self) -> int:
+        """How often in a row nobody must be found: a look takes a while, and who forks and dies meanwhile can be missed by it."""
+        return EMPTY_LOOKS_AFTER_STRAYS if any(pid != self.pid for pid, _ in self.asked) else EMPTY_LOOKS
 
     @property
     def ending(self) -> bool:
@@ -166,7 +173,7 @@ class Children:
             self.main_ended(child)
         if not members and child.code is not None:
             child.empty_looks += 1
-            if child.empty_looks > bool(child.asked):
+            if child.empty_looks >= child.empty_looks_needed:
                 self._finish(child)
                 return
         else:
