@@ -26,6 +26,7 @@ T = TypeVar("T")
 MOST_CLOSING = 8
 """Namespaces that are let go at the same time: while the kernel cleans up a large batch, nothing else of its networking moves."""
 CLOSING_SECONDS = 0.05
+LOOK_UP_PAUSE_SECONDS = 0.05
 STUCK_SECONDS = 5.0
 """A socket that somebody still holds keeps a dead cell's cable alive; after this long the cable is removed under it."""
 SETTLE_SECONDS = 0.5
@@ -214,12 +215,19 @@ class Isolation:
             try:
                 data = await self._news.recv(1 << 16)
             except OSError:  # ENOBUFS: some news was lost
-                with suppress(OSError):
-                    await self._look_up()
+                await self._look_up_again()
                 continue
             for kind, _, payload in netlink.messages(data):
                 if kind == netlink.DELLINK and payload[0] == socket.AF_UNSPEC:  # a bridge says so of ports that live on
                     self._free(struct.unpack_from("=i", payload, 4)[0] - FIRST_IFINDEX)
+
+    async def _look_up_again(self) -> None:
+        """Looks up until it succeeds: an answer of the kernel can itself be disturbed by what changes meanwhile."""
+        while True:
+            try:
+                return await self._look_up()
+            except OSError:
+                await trio.sleep(LOOK_UP_PAUSE_SECONDS)
 
     async def _look_up(self) -> None:
         """What is busy in the kernel, asked anew."""
