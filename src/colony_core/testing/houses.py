@@ -1,7 +1,7 @@
 """Opens houses in folders of a test, apart from the machine's own."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -63,9 +63,10 @@ async def wait_for(
         after = house.bus.last_seq
         if reached(view := house.colony(ref)):
             return view
-        async for _ in house.bus.listen(after):
-            if reached(view := house.colony(ref)):
-                return view
+        async with aclosing(house.bus.listen(after)) as events:  # type: ignore[type-var]
+            async for _ in events:
+                if reached(view := house.colony(ref)):
+                    return view
     view = house.colony(ref)
     services = ", ".join(f"{s.name} {s.state} ({s.reason})" for s in view.services)
     raise TooSlow(
