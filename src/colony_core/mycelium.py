@@ -7,7 +7,7 @@ keeper; it adopts what lives, starts what should, and clears what is left over.
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,6 @@ from .access import Idempotency, Keys
 from .bus import Bus
 from .colonies import (
     Colonies,
-    Colony,
     KeeperPost,
     Means,
     Running,
@@ -96,21 +95,21 @@ class Mycelium:
         return (await self._colonies.spawn(request, owner=owner)).view()
 
     async def start(self, ref: str) -> ColonyView:
-        """Wants the colony to run, and returns at once. On a running colony, services that are down are started."""
-        colony = await self._want(ref, Wanted.RUNNING)
-        colony.ask_start()
+        """Wants the colony to run, and returns at once. Of a running one, services that failed or were stopped are started."""
+        colony = self._colonies.find(ref)
+        await self._colonies.want(colony, Wanted.RUNNING, colony.ask_start)
         return colony.view()
 
     async def stop(self, ref: str, *, grace: float | None = None) -> ColonyView:
         """Wants the colony to be down, and returns at once; `grace` replaces that of every service."""
-        colony = await self._want(ref, Wanted.STOPPED)
-        colony.ask_stop(grace)
+        colony = self._colonies.find(ref)
+        await self._colonies.want(colony, Wanted.STOPPED, partial(colony.ask_stop, grace))
         return colony.view()
 
     async def restart(self, ref: str, *, grace: float | None = None) -> ColonyView:
         """Stops and starts the colony; returns at once."""
-        colony = await self._want(ref, Wanted.RUNNING)
-        colony.ask_restart(grace)
+        colony = self._colonies.find(ref)
+        await self._colonies.want(colony, Wanted.RUNNING, partial(colony.ask_restart, grace))
         return colony.view()
 
     async def apply(self, ref: str, *, dry_run: bool = False) -> ApplyView:
@@ -204,10 +203,6 @@ class Mycelium:
         if not self._colonies.notice(event):
             log_event(event)
 
-    def cell_inodes(self) -> frozenset[int]:
-        """The namespaces of all cells; whoever calls from one of them is an agent or a service, not the owner."""
-        return frozenset(colony.cell.inode for colony in self._colonies if colony.cell)
-
     def knows(self, name: str) -> bool:
         """Whether a colony of exactly that name lives here."""
         return self._colonies.named(name) is not None
@@ -216,19 +211,16 @@ class Mycelium:
         """Where a preview request goes."""
         return resolve(self._colonies, target)
 
-    async def _want(self, ref: str, wanted: Wanted) -> Colony:
-        colony = self._colonies.find(ref)
-        await self._colonies.want(colony, wanted)
-        return colony
-
     async def _leave(self) -> None:
         """Before the tree is stopped: either everything goes, or everything is left as it is."""
+        self._means.closing = True
         if self._stop_colonies:
             await self._colonies.stop_all()
             keeper = self._means.keeper.current
             if keeper is not None:
                 self._means.ending = True
-                await keeper.shutdown()
+                with suppress(processes.KeeperLost):  # it was gone before us
+                    await keeper.shutdown()
         self._means.leaving = True
 
 
@@ -293,7 +285,7 @@ async def _tree(
     """The supervision tree. Nothing above a colony counts what happens in it; the house's own tasks share one limit."""
     specs = [
         ChildSpec(id="keeper", run=partial(_keep_keeper, means, keeper), grace=10.0, backoff=Backoff(first=0.05)),
-        ChildSpec(id="numbers", run=partial(_reserve_numbers, means), grace=1.0),
+        ChildSpec(id="numbers", run=partial(_reserve_numbers, means), grace=1.0, backoff=Backoff(first=1.0)),
         ChildSpec(id="janitor", run=partial(_prune, house), grace=1.0, backoff=Backoff(first=1.0)),
         dynamic_supervisor_spec("colonies", None),
     ]
@@ -349,11 +341,12 @@ async def _reserve_numbers(means: Means, *, status: Status) -> None:
     reserved = means.bus.last_seq + EVENT_BLOCK
     await _reserve(means.store, reserved)
     status.started()
-    async for event in means.bus.listen():
-        seq = event.first if isinstance(event, Missed) else event.seq
-        if seq > reserved - EVENT_BLOCK // 2:
-            reserved = seq + EVENT_BLOCK
-            await _reserve(means.store, reserved)
+    async with aclosing(means.bus.listen()) as events:  # type: ignore[type-var]
+        async for event in events:
+            seq = event.first if isinstance(event, Missed) else event.seq
+            if seq > reserved - EVENT_BLOCK // 2:
+                reserved = seq + EVENT_BLOCK
+                await _reserve(means.store, reserved)
 
 
 async def _first_number(records: store.Store) -> int:

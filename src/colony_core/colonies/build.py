@@ -1,17 +1,17 @@
 """What lies between the walls and the services: is everything there that the manifest requires, and do its setup commands succeed."""
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from colony_core.errors import Broken, TooSlow
-from colony_core.processes import KeeperLost
+from colony_core.processes import Exited, KeeperLost
 
 from .environment import check_requirements, setup_environment
 from .manifest import SetupCommand
-from .state import ColonyState
 
 if TYPE_CHECKING:
     from .colony import Colony
@@ -24,32 +24,46 @@ async def build(colony: "Colony", *, adopting: bool) -> None:
 
     Raises Missing, Broken (`setup-failed`) or TooSlow (`setup-too-slow`); a cancelled setup command is stopped with its whole tree.
     """
-    colony.enter(ColonyState.PROVISIONING)
+    await colony.provision()
     if adopting:
         return
-    base, user = colony.base_environment(), colony.user
+    manifest = colony.manifest
+    user, base = colony.user(), colony.base_environment()
     await check_requirements(
-        colony.manifest.requirements,
+        manifest.requirements,
         path=base.get("PATH"),
         environment=base,
         folder=Path(colony.source),
         uid=user.uid if user else None,
         gid=user.gid if user else None,
     )
-    if colony.manifest.setup:
-        for number, command in enumerate(colony.manifest.setup, 1):
-            colony.enter(ColonyState.BUILDING, f"{number} of {len(colony.manifest.setup)}: {command.command_text}")
-            await _run(colony, command)
+    for number, command in enumerate(manifest.setup, 1):
+        await colony.run_setup(f"{number} of {len(manifest.setup)}: {command.command_text}")
+        environment = setup_environment(base=base, manifest=manifest, colony=colony.name, url=colony.url)
+        while not await _run(colony, command, environment):
+            pass  # its keeper died; it runs again with the next one
 
 
-async def _run(colony: "Colony", command: SetupCommand) -> None:
-    environment = setup_environment(
-        base=colony.base_environment(), manifest=colony.manifest, colony=colony.name, url=colony.view().url
-    )
+async def _run(colony: "Colony", command: SetupCommand, environment: Mapping[str, str]) -> bool:
+    """Runs one command to its end; False where its keeper was lost before."""
+    try:
+        exited = await _exit_of(colony, command, environment)
+    except KeeperLost:
+        return False
+    hint = f"colony logs {colony.name} setup"
+    if exited is None:
+        raise TooSlow("setup-too-slow", f"setup took longer than {command.timeout:g} s: {command.command_text}", hint)
+    if exited.code != 0:
+        raise Broken("setup-failed", f"setup failed ({exited.reason}): {command.command_text}", hint)
+    return True
+
+
+async def _exit_of(colony: "Colony", command: SetupCommand, environment: Mapping[str, str]) -> Exited | None:
+    """How it ended; None where it took too long, in which case it is stopped."""
     keeper = await colony.means.keeper.get()
     process = await keeper.start(
         colony.launch(
-            label="setup", argv=command.command, environment=environment, cwd=None, key=f"setup.{secrets.token_hex(4)}"
+            label="setup", argv=command.command, environment=environment, cwd=None, key=f"_setup.{secrets.token_hex(4)}"
         )
     )
     exited = None
@@ -64,8 +78,4 @@ async def _run(colony: "Colony", command: SetupCommand) -> None:
                 await keeper.forget(process.key)
             except KeeperLost:
                 pass  # its leftovers are killed before a new keeper takes over
-    hint = f"colony logs {colony.name} setup"
-    if exited is None:
-        raise TooSlow("setup-too-slow", f"setup took longer than {command.timeout:g} s: {command.command_text}", hint)
-    if exited.code != 0:
-        raise Broken("setup-failed", f"setup failed ({exited.reason}): {command.command_text}", hint)
+    return exited

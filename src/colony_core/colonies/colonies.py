@@ -1,19 +1,16 @@
 """All colonies of this machine: spawn, find, apply, remove, and bring back after the daemon was gone."""
 
-import os
-import pwd
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from colony_core import clock, naming
-from colony_core.errors import AlreadyExists, Invalid, LimitReached, NotFound, WrongState, did_you_mean
+from colony_core.errors import AlreadyExists, Broken, Invalid, LimitReached, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyApplied, ColonyCreated, ColonyRemoved
-from colony_core.processes import owner_of
-from colony_core.supervision import DynamicSupervisor, Event
+from colony_core.supervision import DynamicSupervisor, Event, SupervisionError
 from colony_core.supervision import LimitReached as RestartsReached
 from colony_core.views import ApplyView, NewColony
 
@@ -79,6 +76,7 @@ class Colonies:
     async def spawn(self, request: NewColony, *, owner: str) -> Colony:
         """Records a colony and begins to build it; durable when this returns. Raises AlreadyExists, Invalid, LimitReached."""
         name = naming.check_colony_name(request.name)
+        self._check_open()
         if name in self._by_name or name in self._reserved:
             raise _taken(name)
         if len(self._by_id) >= MOST_COLONIES:
@@ -88,49 +86,71 @@ class Colonies:
         self._reserved.add(name)
         try:
             manifest = await self._manifest(request.path, request.template)
-            colony = self._make(self._new_record(request, manifest, owner=owner))
+            colony = Colony(self._means, self._new_record(request, manifest, owner=owner))
             if request.dry_run:
                 return colony
-            await self._means.store.write(lambda connection: records.add(connection, colony.record))
-            await self._plant(colony)
+            with trio.CancelScope(shield=True):  # recorded and planted, or neither
+                await self._means.store.write(lambda connection: records.add(connection, colony.record))
+                await self._plant_new(colony)
         except AlreadyExists as error:
             raise _taken(name) from error
         finally:
             self._reserved.discard(name)
         self._means.bus.publish(ColonyCreated(colony=name, colony_id=colony.id))
-        if request.start:
+        if request.start and not self._means.closing:
             colony.ask_start()
         return colony
 
-    async def want(self, colony: Colony, wanted: Wanted) -> None:
-        """Writes down what is wanted of a colony, before anything is done for it."""
-        if colony.wanted is Wanted.REMOVED:
-            raise WrongState("colony-being-removed", f"colony “{colony.name}” is being removed", "colony ls")
-        await self._means.store.write(lambda connection: records.change(connection, colony.id, wanted=wanted))
+    async def want(self, colony: Colony, wanted: Wanted, then: Callable[[], object]) -> None:
+        """Writes down what is wanted of a colony, then asks for it with `then`. Cancelled, either both or neither has happened."""
+        async with colony.deciding:
+            self._check_takes_wishes(colony)
+            await self._means.store.write(lambda connection: records.change(connection, colony.id, wanted=wanted))
+            then()
 
     async def apply(self, colony: Colony, *, dry_run: bool) -> ApplyView:
         """Reads the manifest again and takes over what changed; raises Invalid and changes nothing if it is wrong."""
-        manifest = await self._manifest(colony.source, colony.record.template)
-        changes = compare(colony.manifest, manifest)
-        restarted = tuple(n for n in changes.restarted if colony.services[n].state is not ServiceState.STOPPED)
-        if not dry_run and changes.sentences:
-            await self._means.store.write(lambda connection: records.change(connection, colony.id, manifest=manifest))
-            colony.ask_apply(manifest, changes)
-            self._means.bus.publish(ColonyApplied(colony=colony.name, colony_id=colony.id, changes=changes.sentences))
+        async with colony.deciding:
+            self._check_takes_wishes(colony)
+            manifest = await self._manifest(colony.source, colony.record.template)
+            changes = compare(colony.manifest, manifest)
+            services = [colony.services[name] for name in changes.restarted if name in colony.services]
+            restarted = tuple(s.name for s in services if s.state is not ServiceState.STOPPED)
+            if not dry_run and changes.sentences:
+                await self._means.store.write(
+                    lambda connection: records.change(connection, colony.id, manifest=manifest)
+                )
+                colony.ask_apply(manifest)
+                self._means.bus.publish(
+                    ColonyApplied(colony=colony.name, colony_id=colony.id, changes=changes.sentences)
+                )
         return ApplyView(colony=colony.view(), changes=changes.sentences, restarted=restarted, dry_run=dry_run)
 
     async def remove(self, colony: Colony) -> None:
-        """Stops a colony and forgets it; returns when its cell, its record and its log are gone. Goes on when the caller is cancelled."""
+        """Stops a colony and forgets it; returns when its cell, its record and its log are gone. Goes on when the caller is cancelled.
+
+        Raises Broken (`not-removed`) with what was in the way; the colony is failed then, and the removal can be tried again.
+        """
         if colony.wanted is not Wanted.REMOVED:
-            await self.want(colony, Wanted.REMOVED)
-            colony.ask_remove(self._forget)
-        await colony.gone.wait()
+            try:
+                await self.want(colony, Wanted.REMOVED, partial(colony.ask_remove, self._forget))
+            except WrongState:
+                if colony.removal is None:  # else somebody was faster with the same wish
+                    raise
+        assert colony.removal is not None, "what is to be removed has a removal"
+        await colony.removal.over.wait()
+        if colony.removal_error is not None:
+            raise Broken(
+                "not-removed",
+                f"colony “{colony.name}” {colony.reason}",
+                f"colony rm {colony.name}, once that is mended",
+            ) from colony.removal_error
 
     async def restore(self, supervisor: DynamicSupervisor) -> None:
         """Plants every recorded colony; what was wanted to run is found again or started, what was being removed is removed."""
         self._supervisor = supervisor
         for record in await self._means.store.read(records.living):
-            colony = self._make(record)
+            colony = Colony(self._means, record)
             await self._plant(colony)
             if record.wanted is Wanted.RUNNING:
                 colony.ask_start()
@@ -150,6 +170,23 @@ class Colonies:
         colony.planted(child.value)
         self._by_id[colony.id] = self._by_name[colony.name] = colony
 
+    async def _plant_new(self, colony: Colony) -> None:
+        try:
+            await self._plant(colony)
+        except SupervisionError as error:  # the house has just begun to end
+            now = clock.unix_now()
+            await self._means.store.write(lambda connection: records.change(connection, colony.id, removed_at=now))
+            raise _ending() from error
+
+    def _check_open(self) -> None:
+        if self._means.closing:
+            raise _ending()
+
+    def _check_takes_wishes(self, colony: Colony) -> None:
+        self._check_open()
+        if colony.wanted is Wanted.REMOVED:
+            raise WrongState("colony-being-removed", f"colony “{colony.name}” is being removed", "colony ls")
+
     async def _forget(self, colony: Colony) -> None:
         """The last step of a removal: record, log, index."""
         removed_at = clock.unix_now()
@@ -157,13 +194,8 @@ class Colonies:
         await trio.to_thread.run_sync(partial(shutil.rmtree, self._means.log_folder(colony.id), ignore_errors=True))
         self._by_id.pop(colony.id, None)
         self._by_name.pop(colony.name, None)
+        colony.enter(ColonyState.STOPPED, "removed")
         self._means.bus.publish(ColonyRemoved(colony=colony.name, colony_id=colony.id))
-
-    def _make(self, record: ColonyRecord) -> Colony:
-        user = owner_of(Path(record.source)) if os.getuid() == 0 else None
-        return Colony(
-            self._means, record, user=user, user_name=user.name if user else pwd.getpwuid(os.getuid()).pw_name
-        )
 
     def _new_record(self, request: NewColony, manifest: Manifest, *, owner: str) -> ColonyRecord:
         now = clock.unix_now()
@@ -186,6 +218,10 @@ class Colonies:
     async def _manifest(self, folder: str, template: str | None) -> Manifest:
         templates = await trio.to_thread.run_sync(load_templates, self._means.config.folders.templates)
         return await trio.to_thread.run_sync(partial(_read, Path(folder), templates=templates, template=template))
+
+
+def _ending() -> WrongState:
+    return WrongState("house-ending", "the daemon is shutting down", "start it again: colony serve")
 
 
 def _taken(name: str) -> AlreadyExists:

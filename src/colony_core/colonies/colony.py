@@ -1,26 +1,34 @@
 """One colony: its cell, its services, and the actor that answers for them at once.
 
-A colony is a supervisor subtree. Its children, in start order: `owner`, which does the slow work one piece at a time; `cell` and `names`
-while it is up; and one supervisor per service. A service that reaches its limit ends alone. Stopping the subtree stops the services, then
-the cell. What people ask is answered from memory and handed to the owner, so that a colony answers at once whatever its owner is busy with.
+A colony is a supervisor subtree. Its children, in start order: `(owner)`, which does the slow work one piece at a time; `(cell)` and
+`(names)` while it is up; and one supervisor per service. A service that reaches its limit ends alone. Stopping the subtree stops the
+services, then the cell. What people ask is answered from memory and handed to the owner, so that a colony answers at once whatever its
+owner does.
+
+States change from two sides: by what is asked, and by the owner's jobs. Whoever asks for the opposite of what is under way takes over the
+new state at once and has the job given up; a job that was given up changes no state any more (`_reach`). The file is long because this
+play of asking and working is in it, and nowhere else.
 """
 
+import logging
+import os
 import pwd
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from colony_core import clock, naming
-from colony_core.errors import ColonyError, NotFound, WrongState, did_you_mean
+from colony_core.errors import Broken, ColonyError, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyStateChanged
 from colony_core.isolation import Cell, needs_forwarding, serve_names
-from colony_core.processes import Launch, LogBook, LogTarget, User
+from colony_core.processes import Keeper, KeeperLost, Launch, LogBook, LogTarget, Process, User, owner_of
 from colony_core.supervision import (
     Child,
     ChildSpec,
     ChildStartError,
+    Exit,
     Limit,
     NoSuchChild,
     Restart,
@@ -32,29 +40,36 @@ from colony_core.views import ColonyView, StepView
 
 from . import records
 from .build import build
-from .changes import Changes
+from .changes import compare
 from .environment import path_inside
+from .jobs import Job, Jobs
 from .manifest import Manifest, start_order
 from .means import Means
 from .records import ColonyRecord
 from .service import Service
-from .state import ColonyState, ServiceState, Wanted, is_settled, is_starting, may_follow
+from .state import ColonyState, ServiceState, Wanted, is_at_rest, is_settled, is_starting, may_follow
 
-Job = Callable[[], Awaitable[None]]
+OWNER, CELL, NAMES = "(owner)", "(cell)", "(names)"
+"""Children of a colony that are no services; no service can have such a name."""
+UNKNOWN_USER = "unknown"
+"""Shown where the colony's folder is gone, and with it who would be its user."""
+_TOLD_AS_THEY_ARE = frozenset({ServiceState.RESTARTING, ServiceState.STOPPING})
+
+logger = logging.getLogger("colony.colonies")
 
 
 class Colony:
     """One colony, as long as it is known; up or not."""
 
-    def __init__(self, means: Means, record: ColonyRecord, *, user: User | None, user_name: str) -> None:
+    def __init__(self, means: Means, record: ColonyRecord) -> None:
         self.means = means
         self.record = record
         self.id = record.id
         self.name = record.name
         self.source = record.source
-        self.user = user
-        self.user_name = user_name
+        self.user_name = _user_name(self.source)
         self.manifest: Manifest = record.manifest
+        """As it was last read; the services follow it as soon as the owner comes to it."""
         self.state = ColonyState.FAILED if record.state is ColonyState.FAILED else ColonyState.STOPPED
         self.reason = record.reason
         self.since = record.since
@@ -63,21 +78,24 @@ class Colony:
         self.services = {spec.name: Service(self, spec) for spec in self.manifest.services}
         self.steps: tuple[StepView, ...] = ()
         self.start_seconds: float | None = None
-        self.gone = trio.Event()
+        self.deciding = trio.Lock()
+        """Held from writing down what is wanted until it is asked for, so that store and colony hear the same last word."""
+        self.removal: Job | None = None
+        self.removal_error: Exception | None = None
+        self._in_force = record.manifest
         self._resting = {name: dict(how) for name, how in record.services.items()}
         self._was_up = record.state is ColonyState.RUNNING
         self._began: float | None = None
         self._changed = trio.Event()
-        self._jobs_in, self._jobs = trio.open_memory_channel[Job](float("inf"))
-        self._job_scope: trio.CancelScope | None = None
+        self._jobs = Jobs(self.name)
+        self._following: set[str] = set()
+        self._cell_was_found = False
         self._tree: Supervisor | None = None
 
     # ---- what everybody may ask, answered at once
 
     def view(self) -> ColonyView:
         """What the outside sees."""
-        domain = self.means.config.routing.domain
-        first = next((s for s in self.manifest.services if s.port), None)
         notes = [] if not self.manifest.limits else ["limits are not enforced yet"]
         if self.user_name == "root":
             notes.append("services run as root, without capabilities")
@@ -96,7 +114,7 @@ class Colony:
             user=self.user_name,
             namespace=naming.namespace_name(self.name),
             address=self.cell.address if self.cell else None,
-            url=self.means.url(f"{self.name}.{domain}") if first else None,
+            url=self.url,
             start_seconds=self.start_seconds,
             steps=self.steps,
             services=tuple(service.view() for service in self.services.values()),
@@ -105,6 +123,13 @@ class Colony:
             environment=dict(self.manifest.requirements),
             terminal=self.manifest.terminal,
         )
+
+    @property
+    def url(self) -> str | None:
+        """The preview of its first service with a port; None without one, or where no proxy runs."""
+        if not any(service.port for service in self.manifest.services):
+            return None
+        return self.means.url(f"{self.name}.{self.means.config.routing.domain}")
 
     def service(self, name: str) -> Service:
         """The service of that name; raises NotFound naming the nearest."""
@@ -132,109 +157,85 @@ class Colony:
 
     def service_changed(self, service: Service) -> None:
         """Wakes whoever waits, and sees whether the colony has settled."""
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
+        self._stir()
         if service.state is ServiceState.FINISHED or service.state is ServiceState.FAILED:
             self._rest(service)
         if self.state is ColonyState.RUNNING:
             self._running_reason()
 
     def restarted(self, service: Service) -> None:
-        """A service runs again; those that depend on it with `restart = true` follow."""
+        """A service runs again; those that depend on it with `restart = true` follow, once however often it happens meanwhile."""
         for other in self.services.values():
-            if (
-                any(d.name == service.name and d.restart for d in other.spec.depends_on)
-                and other.state is not ServiceState.STOPPED
-            ):
-                self.ask(partial(self._restart_service, other, None))
+            follows = any(d.name == service.name and d.restart for d in other.spec.depends_on)
+            if follows and other.state is not ServiceState.STOPPED and other.name not in self._following:
+                self._following.add(other.name)
+                self._jobs.ask(partial(self._follow, other))
 
     # ---- what people ask; each returns at once and the owner does the rest
-
-    def ask(self, job: Job, *, instead: bool = False) -> None:
-        """Hands `job` to the owner; with `instead`, what is under way or waits is given up for it."""
-        if instead:
-            while True:
-                try:
-                    self._jobs.receive_nowait()
-                except trio.WouldBlock:
-                    break
-            if self._job_scope is not None:
-                self._job_scope.cancel()
-        self._jobs_in.send_nowait(job)
 
     def ask_start(self) -> None:
         """Works towards running."""
         self.wanted = Wanted.RUNNING
         if self.state in (ColonyState.STOPPED, ColonyState.FAILED):
             self.enter(ColonyState.SPAWNING)
-        self.ask(self._start)
+        self._jobs.ask(self._start)
 
     def ask_stop(self, grace: float | None) -> None:
         """Works towards stopped, whatever is under way."""
         self.wanted = Wanted.STOPPED
         if self.state is not ColonyState.STOPPED:
             self.enter(ColonyState.STOPPING, "asked to stop")
-            self.ask(partial(self._stop, grace), instead=True)
+            self._jobs.ask(partial(self._stop, grace), instead=True)
 
     def ask_restart(self, grace: float | None) -> None:
         """Stops, then starts."""
         self.wanted = Wanted.RUNNING
         self.enter(ColonyState.STOPPING, "asked to restart")
-        self.ask(partial(self._stop, grace), instead=True)
-        self.ask(self._start)
+        self._jobs.ask(partial(self._stop, grace), instead=True)
+        self._jobs.ask(self._start)
 
     def ask_service(self, service: Service, verb: str, grace: float | None) -> None:
-        """Starts, stops or restarts one service of a running colony."""
+        """Starts, stops or restarts one service of a running colony. Raises WrongState."""
         if self.state is not ColonyState.RUNNING:
             raise WrongState(
                 "colony-not-running", f"colony “{self.name}” is {self.state.value}", f"colony start {self.name}"
             )
-        if verb == "stop":
-            self._resting[service.name] = {"state": "stopped", "reason": "stopped on request"}
-            self.ask(partial(self._stop_service, service, grace))
-        else:
-            self._resting.pop(service.name, None)
-            self.ask(
-                partial(self._restart_service, service, grace)
-                if verb == "restart"
-                else partial(self._start_service, service)
-            )
+        self._jobs.ask(partial(self._serve, service, verb, grace))
 
-    def ask_apply(self, manifest: Manifest, changes: Changes) -> None:
+    def ask_apply(self, manifest: Manifest) -> None:
         """Takes over an edited manifest and restarts only what changed."""
         self.manifest = manifest
-        self.ask(partial(self._apply, changes))
+        self._jobs.ask(self._apply)
 
     def ask_remove(self, forget: Callable[["Colony"], Awaitable[None]]) -> None:
-        """Stops for good; `forget` is called when nothing is left but the record, then `gone` is set and the subtree ends."""
+        """Stops for good; `forget` is called when nothing is left but the record, then the subtree ends and `removal` is over.
+
+        Where that fails the colony is failed with the reason, `removal_error` says it too, and anything may be asked for again.
+        """
         self.wanted = Wanted.REMOVED
-        if self.state is not ColonyState.STOPPED:
-            self.enter(ColonyState.STOPPING, "being removed")
-        self.ask(partial(self._remove, forget), instead=True)
+        self.enter(ColonyState.STOPPING, "being removed")
+        self.removal = self._jobs.ask(partial(self._remove, forget), instead=True)
 
     def ask_sweep(self) -> None:
         """Clears what a killed daemon may have left of a colony that is to be down."""
-        self.ask(self._sweep)
+        self._jobs.ask(self._sweep)
 
     async def halt(self) -> None:
-        """Stops, without a word about what is wanted; returns when the colony is down."""
-        down = trio.Event()
-
-        async def job() -> None:
-            await self._take_down(None)
-            self.enter(ColonyState.STOPPED, "the house was shut down")
-            down.set()
-
-        if self.state is not ColonyState.STOPPED:
+        """Stops, without a word about what is wanted; returns when the colony is down. A removal under way is finished instead."""
+        if self.wanted is Wanted.REMOVED and self.removal is not None:
+            job = self.removal
+        elif self.state is ColonyState.STOPPED:
+            job = self._jobs.ask(trio.lowlevel.checkpoint)
+        else:
             self.enter(ColonyState.STOPPING, "the house shuts down")
-        self.ask(job, instead=True)
-        await down.wait()
+            job = self._jobs.ask(partial(self._stop, None, "the house was shut down", durable=False), instead=True)
+        await job.over.wait()
 
     # ---- the subtree
 
     def tree_spec(self) -> ChildSpec:
         """The colony as a child of the house: alone in its fate, and with a limit that is its own."""
-        owner = ChildSpec(id="owner", run=self._own, grace=1.0)
+        owner = ChildSpec(id=OWNER, run=self._own, grace=1.0)
         return supervisor_spec(self.name, [owner], restart=Restart.TEMPORARY, limit=Limit(5, 60.0))
 
     def planted(self, tree: Supervisor) -> None:
@@ -242,131 +243,198 @@ class Colony:
         self._tree = tree
 
     async def _own(self, *, status: Status) -> None:
-        """Does one job after the other; a job that is given up leaves what it has built to the next one."""
         status.started()
-        async for job in self._jobs:
-            with trio.CancelScope() as self._job_scope:
-                await job()
-            self._job_scope = None
+        await self._jobs.work()
 
     async def _start(self) -> None:
         if self.state is ColonyState.RUNNING:
-            for spec in self.manifest.services:
-                await self._start_service(self.services[spec.name])
-            return
-        adopting, self._was_up = self._was_up, False
-        self._began = None if adopting else trio.current_time()
-        self.start_seconds, self.steps = None, ()
-        if not adopting:
-            self._resting.clear()
-        try:
-            self.enter(ColonyState.SPAWNING)
-            cell: Cell = (await self._grown().start_child(ChildSpec(id="cell", run=self._keep_cell, grace=30.0))).value
-            await self._start_names()
-            self.steps = tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
-            await build(self, adopting=adopting)
-            self.enter(ColonyState.RUNNING, "starting")
-            for rank in start_order(self.manifest.services):
-                for name in rank:
-                    service = self.services[name]
-                    if service.spec.autostart or adopting:
-                        await self._start_service(service, resting=self._resting.get(name))
-            self._running_reason()
-        except (ColonyError, ChildStartError) as error:
-            await self._take_down(None)
-            self.enter(ColonyState.FAILED, _why(error))
+            for service in list(self.services.values()):
+                if service.spec.autostart and service.state in (ServiceState.STOPPED, ServiceState.FAILED):
+                    await self._start_service(service)
+        else:
+            try:
+                await self._reach(ColonyState.SPAWNING)
+                await self._come_up()
+            except Exception as error:  # whatever it is: the colony is down then, and says why
+                if not isinstance(error, (ColonyError, ChildStartError)):
+                    logger.exception("%s could not be started", self.name)
+                await self._take_down(None)
+                await self._reach(ColonyState.FAILED, _why(error))
         await self._remember()
+
+    async def _come_up(self) -> None:
+        """Walls, build, services. Where a colony was up and its walls still stand, its services are found rather than started."""
+        self._take_over(self.manifest)
+        self.start_seconds, self.steps, self._began = None, (), trio.current_time()
+        cell: Cell = (await self._grown().start_child(ChildSpec(id=CELL, run=self._keep_cell, grace=30.0))).value
+        adopting, self._was_up = self._was_up and self._cell_was_found, False
+        if adopting:
+            self._began = None
+        else:
+            self._resting = {
+                name: {"state": ServiceState.STOPPED.value, "reason": "not started"}
+                for name, service in self.services.items()
+                if not service.spec.autostart
+            }
+        await self._sweep_processes(spare=self.services.keys() - self._resting.keys() if adopting else ())
+        await self._start_names()
+        self.steps = tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
+        await build(self, adopting=adopting)
+        await self._reach(ColonyState.RUNNING, "starting")
+        for rank in start_order(self._in_force.services):
+            for service in [self.services[name] for name in rank]:
+                if (resting := self._resting.get(service.name)) is None:
+                    await self._start_service(service)
+                else:
+                    service.enter(ServiceState(resting["state"]), resting["reason"])
+        self._running_reason()
 
     async def _start_names(self) -> None:
         if needs_forwarding(self.means.nameservers):
             names = ChildSpec(id="resolver", run=self._serve_names, restart=Restart.PERMANENT, grace=1.0)
-            await self._grown().start_child(supervisor_spec("names", [names], restart=Restart.TEMPORARY))
+            await self._grown().start_child(supervisor_spec(NAMES, [names], restart=Restart.TEMPORARY))
 
-    async def _stop(self, grace: float | None) -> None:
-        await self._take_down(grace)
-        self._resting.clear()
-        self.enter(ColonyState.STOPPED, "")
-        await self._remember()
+    async def _stop(self, grace: float | None, reason: str = "", *, durable: bool = True) -> None:
+        """Its last step takes over the state, so that nobody sees the colony stopped while a start is queued behind this."""
+        complaint = await self._take_down(grace)
+        state = ColonyState.FAILED if complaint else ColonyState.STOPPED
+        if durable:
+            self._resting.clear()
+            await self._remember(state, complaint or reason)
+        await self._reach(state, complaint or reason)
 
     async def _sweep(self) -> None:
         await self._sweep_processes()
         await self.means.isolation.clear(self.name)
 
-    async def _sweep_processes(self) -> None:
-        """Ends processes that the keeper still holds for a colony that is down."""
-        keeper = await self.means.keeper.get()
-        for process in [p for p in keeper.processes() if p.key.startswith(f"{self.id}.")]:
-            if process.running:
-                await process.stop(grace=self.means.config.processes.grace)
-            await keeper.forget(process.key)
+    async def _sweep_processes(self, *, spare: Collection[str] = ()) -> None:
+        """Ends what the keeper still holds for this colony, but for the processes of the services `spare`."""
+        prefix = f"{self.id}."
+        done = False
+        while not done:
+            keeper = await self.means.keeper.get()
+            ours = [p for p in keeper.processes() if p.key.startswith(prefix) and p.key.split(".")[1] not in spare]
+            try:
+                async with trio.open_nursery() as nursery:
+                    for process in ours:
+                        nursery.start_soon(self._see_off, keeper, process)
+                done = True
+            except* KeeperLost:
+                await trio.lowlevel.checkpoint()  # the next keeper is asked; what this one left is killed before
+
+    async def _see_off(self, keeper: Keeper, process: Process) -> None:
+        if process.running:
+            await process.stop(grace=self.means.config.processes.grace)
+        await keeper.forget(process.key)
 
     async def _remove(self, forget: Callable[["Colony"], Awaitable[None]]) -> None:
-        await self._take_down(None)
-        await self._sweep()
-        await forget(self)
-        self.enter(ColonyState.STOPPED, "removed")
-        self.gone.set()
+        self.removal_error = None
+        try:
+            complaint = await self._take_down(None)
+            if complaint:
+                raise Broken("not-removed", complaint, "see what it waits for")
+            await self._sweep()
+            await forget(self)
+        except Exception as error:  # whatever it is: who waits for the removal must hear of it
+            what = f"could not be removed: {_why(error)}"
+            self.wanted, self.removal_error = Wanted.STOPPED, error
+            await self._reach(ColonyState.FAILED, what)
+            return
+        self._jobs.close()
         self._grown().stop()
 
-    async def _take_down(self, grace: float | None) -> None:
-        """Services in reverse order of their start, those of one rank together; then the names; then the walls."""
-        for rank in reversed(start_order(self.manifest.services)):
+    async def _take_down(self, grace: float | None) -> str:
+        """Services in reverse order of their start, those of one rank together; then the names; then the walls. What went wrong is told."""
+        for rank in reversed(start_order(self._in_force.services)):
             async with trio.open_nursery() as nursery:
                 for name in rank:
                     nursery.start_soon(self._stop_service, self.services[name], grace)
-        for service in [s for s in self.services.values() if s.name not in {m.name for m in self.manifest.services}]:
-            await self._stop_service(service, grace)
-        await self._stop_child("names")
-        await self._stop_child("cell")
+        await self._stop_child(NAMES)
+        end = await self._stop_child(CELL)
+        self._following.clear()
+        self._take_over(self.manifest)
+        return "" if end is None or end.error is None else _why(end.error)
 
-    async def _start_service(self, service: Service, *, resting: Mapping[str, str] | None = None) -> None:
-        if resting:
-            service.enter(ServiceState(resting["state"]), resting["reason"])
-        elif self._child(service.name) is None:
-            service.enter(ServiceState.STARTING)
-            await self._grown().start_child(service.child_spec())
+    # ---- services, one by one
+
+    async def _serve(self, service: Service, verb: str, grace: float | None) -> None:
+        """Does what was asked of one service, if the colony still runs and still has it."""
+        if self.state is not ColonyState.RUNNING or self.services.get(service.name) is not service:
+            return
+        if verb != "start":
+            await self._stop_service(service, grace)
+        if verb == "stop":
+            self._resting[service.name] = {"state": service.state.value, "reason": service.reason}
+        else:
+            await self._start_service(service)
+        if verb == "restart":
+            self.restarted(service)
+        await self._remember()
+
+    async def _follow(self, service: Service) -> None:
+        self._following.discard(service.name)
+        if service.state is not ServiceState.STOPPED:
+            await self._serve(service, "restart", None)
+
+    async def _start_service(self, service: Service) -> None:
+        """Starts a service that is at rest; one that is at work is left alone."""
+        if not is_at_rest(service.state):
+            return
+        await self._stop_child(service.name)  # one that ended by itself still stands in the tree
+        self._resting.pop(service.name, None)
+        service.enter(ServiceState.STARTING)
+        await self._grown().start_child(service.child_spec())
 
     async def _stop_service(self, service: Service, grace: float | None) -> None:
         service.stop_with(grace)
-        if await self._stop_child(service.name) or not is_settled(service.state):
+        if grace is not None:
+            await service.hurry(grace)
+        if await self._stop_child(service.name) is not None or not is_settled(service.state):
             service.enter(ServiceState.STOPPED, "stopped on request")
+
+    async def _apply(self) -> None:
+        target = self.manifest
+        changes = compare(self._in_force, target)
+        at_work = {name for name in changes.restarted if self.services[name].state is not ServiceState.STOPPED}
+        for rank in reversed(start_order(self._in_force.services)):
+            for name in rank:
+                if name in changes.removed or name in at_work:
+                    await self._stop_service(self.services[name], None)
+        self._take_over(target)
+        if self.state is ColonyState.RUNNING:
+            for rank in start_order(target.services):
+                for service in [self.services[name] for name in rank]:
+                    if service.name in at_work or (service.name in changes.added and service.spec.autostart):
+                        await self._start_service(service)
+            self._running_reason()
         await self._remember()
 
-    async def _restart_service(self, service: Service, grace: float | None) -> None:
-        await self._stop_service(service, grace)
-        await self._start_service(service)
+    def _take_over(self, manifest: Manifest) -> None:
+        """Brings the services in line with `manifest`: new ones at rest, removed ones, at rest by now, forgotten."""
+        known, self._in_force = self.services, manifest
+        self.services = {spec.name: known.get(spec.name) or Service(self, spec) for spec in manifest.services}
+        for spec in manifest.services:
+            self.services[spec.name].spec = spec
+        for name in self._resting.keys() - self.services.keys():
+            del self._resting[name]
+        self._stir()
 
-    async def _apply(self, changes: Changes) -> None:
-        for name in (*changes.removed, *changes.restarted):
-            await self._stop_service(self.services[name], None)
-        for name in changes.removed:
-            del self.services[name]
-        for spec in self.manifest.services:
-            if spec.name in changes.added:
-                self.services[spec.name] = Service(self, spec)
-            else:
-                self.services[spec.name].spec = spec
-        if self.state is ColonyState.RUNNING:
-            for name in (*changes.added, *changes.restarted):
-                if self.services[name].spec.autostart:
-                    await self._start_service(self.services[name], resting=self._resting.get(name))
-        self.service_order()
-
-    def service_order(self) -> None:
-        """Shows services in the manifest's order."""
-        self.services = {spec.name: self.services[spec.name] for spec in self.manifest.services}
+    def _stir(self) -> None:
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
 
     def _child(self, child_id: str) -> Child | None:
         return next((child for child in self._grown().children() if child.id == child_id), None)
 
-    async def _stop_child(self, child_id: str) -> bool:
+    async def _stop_child(self, child_id: str) -> Exit | None:
+        """How it ended; None where there is no such child."""
         try:
-            await self._grown().stop_child(child_id)
+            end = await self._grown().stop_child(child_id)
         except NoSuchChild:
-            return False
+            return None
         if self._child(child_id) is not None:
             await self._grown().delete_child(child_id)
-        return True
+        return end
 
     def _grown(self) -> Supervisor:
         assert self._tree is not None, "a colony is asked for nothing before its subtree runs"
@@ -378,6 +446,7 @@ class Colony:
         """The walls, found again or built; they come down at the end, unless the house leaves them to the next daemon."""
         isolation = self.means.isolation
         cell = await isolation.adopt(self.name)
+        self._cell_was_found = cell is not None
         if cell is None:
             await isolation.clear(self.name)
             cell = await isolation.build(self.name, slot=self.record.slot)
@@ -403,9 +472,21 @@ class Colony:
     def base_environment(self) -> dict[str, str]:
         """What services inherit from the daemon, in the name of the colony's user."""
         base = dict(self.means.base_environment)
-        if self.user is not None:
-            base |= {"HOME": home_of(self.user), "USER": self.user.name, "LOGNAME": self.user.name}
+        if (user := self.user()) is not None:
+            name = user.name or str(user.uid)
+            base |= {"HOME": home_of(user), "USER": name, "LOGNAME": name}
         return base
+
+    def user(self) -> User | None:
+        """In whose name its processes run, looked up anew each time: the owner of its folder. None: in the daemon's own.
+
+        Raises NotFound where the folder is gone.
+        """
+        if os.getuid() != 0:
+            return None
+        user = owner_of(Path(self.source))
+        self.user_name = user.name or str(user.uid)
+        return user
 
     def launch(
         self, *, label: str, argv: tuple[str, ...], environment: Mapping[str, str], cwd: str | None, key: str
@@ -429,8 +510,21 @@ class Colony:
             log=log,
             netns=self.cell.path,
             netns_inode=self.cell.inode,
-            user=self.user,
+            user=self.user(),
         )
+
+    async def provision(self) -> None:
+        """For the build: the colony looks for what it requires."""
+        await self._reach(ColonyState.PROVISIONING)
+
+    async def run_setup(self, reason: str) -> None:
+        """For the build: the colony runs a setup command."""
+        await self._reach(ColonyState.BUILDING, reason)
+
+    async def _reach(self, state: ColonyState, reason: str = "") -> None:
+        """As `enter`, for jobs: one that was given up changes nothing any more."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.enter(state, reason)
 
     def enter(self, state: ColonyState, reason: str = "") -> None:
         """Takes over a state and tells everybody."""
@@ -446,35 +540,59 @@ class Colony:
 
     def _running_reason(self) -> None:
         failed = [s.name for s in self.services.values() if s.state is ServiceState.FAILED]
-        moving = [s.name for s in self.services.values() if not is_settled(s.state)]
+        moving = [s for s in self.services.values() if not is_settled(s.state)]
         if not moving and self._began is not None:
             self.start_seconds, self._began = trio.current_time() - self._began, None
         if failed:
             self.enter(ColonyState.RUNNING, f"{', '.join(failed)} failed")
-        else:
-            self.enter(ColonyState.RUNNING, f"starting {', '.join(moving)}" if moving else "")
+            return
+        words: dict[str, list[str]] = {}
+        for service in moving:
+            word = service.state.value if service.state in _TOLD_AS_THEY_ARE else "starting"
+            words.setdefault(word, []).append(service.name)
+        self.enter(ColonyState.RUNNING, ", ".join(f"{word} {', '.join(names)}" for word, names in words.items()))
 
     def _rest(self, service: Service) -> None:
         self._resting[service.name] = {"state": service.state.value, "reason": service.reason}
-        self.ask(self._remember)
+        self._jobs.ask(self._remember)
 
     async def _record_cell(self, cell: Cell) -> None:
         values = {"slot": cell.slot, "netns_inode": cell.inode, "boot_id": self.means.boot_id}
         await self.means.store.write(lambda connection: records.change(connection, self.id, **values))
 
-    async def _remember(self) -> None:
-        """Writes down what a later daemon could not see by looking."""
-        values = {"state": self.state, "reason": self.reason, "since": self.since, "services": self._resting}
-        await self.means.store.write(lambda connection: records.change(connection, self.id, **values))
+    async def _remember(self, state: ColonyState | None = None, reason: str | None = None) -> None:
+        """Writes down what a later daemon could not see by looking; where that fails the colony goes on, and the daemon's log tells."""
+        told = self.reason if reason is None else reason
+        services = {name: dict(how) for name, how in self._resting.items()}
+        values = {"state": state or self.state, "reason": told, "since": self.since, "services": services}
+        try:
+            await self.means.store.write(lambda connection: records.change(connection, self.id, **values))
+        except ColonyError as error:
+            logger.error("%s: its state was not written down: %s", self.name, error)
 
     def is_starting(self) -> bool:
         """Whether the colony is on its way to running."""
         return is_starting(self.state)
 
 
-def _why(error: ColonyError | ChildStartError) -> str:
-    cause = error.__cause__ if isinstance(error, ChildStartError) else error
+def _why(error: BaseException) -> str:
+    cause: BaseException = error.__cause__ or error if isinstance(error, ChildStartError) else error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
     return cause.message if isinstance(cause, ColonyError) else f"{type(cause).__name__}: {cause}"
+
+
+def _user_name(folder: str) -> str:
+    if os.getuid() == 0:
+        try:
+            user = owner_of(Path(folder))
+        except (ColonyError, OSError):
+            return UNKNOWN_USER
+        return user.name or str(user.uid)
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def home_of(user: User) -> str:

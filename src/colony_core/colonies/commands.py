@@ -53,7 +53,7 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
         argv=request.command,
         environment=environment,
         cwd=request.cwd,
-        key=f"exec.{secrets.token_hex(4)}",
+        key=f"_exec.{secrets.token_hex(4)}",
     )
     keeper = await colony.means.keeper.get()
     theirs, ours = _pipes()

@@ -46,7 +46,11 @@ class KeeperPost:
 
 @attrs.define(kw_only=True)
 class Means:
-    """The shared means. `leaving`: the daemon ends and its colonies go on; `ending`: nothing goes on, the keeper least."""
+    """The shared means.
+
+    `closing`: the house ends, and nothing new is begun; `ending`: nothing goes on, the keeper least; `leaving`: what still goes on is left
+    to the next daemon.
+    """
 
     config: Config
     isolation: Isolation
@@ -57,8 +61,9 @@ class Means:
     base_environment: Mapping[str, str]
     nameservers: tuple[str, ...]
     preview_port: int | None = None
-    leaving: bool = False
+    closing: bool = False
     ending: bool = False
+    leaving: bool = False
 
     def url(self, host: str) -> str | None:
         """The preview address of `host`, or None where no proxy runs."""

@@ -6,8 +6,9 @@ waiting; an end that happened in between is told by the keeper and decides the r
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import attrs
 import trio
 
 from colony_core import clock, naming, supervision
-from colony_core.errors import ColonyError, TooSlow
+from colony_core.errors import Broken, ColonyError, Invalid, Missing, NotAllowed, NotFound, TooSlow
 from colony_core.events import ServiceStateChanged
 from colony_core.processes import Exited, Keeper, KeeperLost, Launch, Process
 from colony_core.supervision import (
@@ -34,15 +35,15 @@ from .environment import read_env_files, service_environment
 from .manifest import Ready
 from .manifest import Service as ServiceSpec
 from .readiness import wait_ready
-from .state import ServiceState
+from .state import ServiceState, is_at_rest
 
 if TYPE_CHECKING:
     from .colony import Colony
 
 NOT_READY_LIMIT = 3
 """Starts in a row that did not become ready before the service is given up: the restart window alone might never see so slow a loop."""
-STOP_MARGIN_SECONDS = 20.0
-"""What the keeper may need beyond the grace to kill a tree that will not die, before its supervisor stops waiting."""
+_OWN_FAULTS = (Invalid, NotFound, NotAllowed, Missing)
+"""What is wrong with the service itself, so that another try would end in the same way."""
 
 
 class ServiceExited(Exception):
@@ -86,7 +87,7 @@ class Service:
             id="owner",
             run=self._run,
             restart=Restart.TRANSIENT,
-            grace=self.grace + STOP_MARGIN_SECONDS,
+            grace=inf,  # the keeper bounds a stop, also where a longer one was asked for than the manifest says
             backoff=Backoff(first=policy.backoff, most=policy.backoff_most, reset=policy.window),
         )
         limit = Limit(policy.count, policy.window)
@@ -102,10 +103,22 @@ class Service:
         """The next stop gives `grace` seconds instead of the service's own."""
         self._grace = grace
 
+    @property
+    def url(self) -> str | None:
+        """Its preview; None without a port, or where no proxy runs."""
+        means = self.colony.means
+        host = naming.service_host(self.name, self.colony.name, means.config.routing.domain)
+        return means.url(host) if self.spec.port else None
+
+    async def hurry(self, grace: float) -> None:
+        """Shortens a stop that is under way; returns when it is over."""
+        if self.state is ServiceState.STOPPING and self.process is not None:
+            with suppress(KeeperLost, TooSlow):  # told by the stop itself
+                await self.process.stop(grace=grace)
+
     def view(self) -> ServiceView:
         """What the outside sees."""
-        means, spec = self.colony.means, self.spec
-        host = naming.service_host(spec.name, self.colony.name, means.config.routing.domain)
+        spec = self.spec
         return ServiceView(
             name=spec.name,
             colony=self.colony.name,
@@ -115,7 +128,7 @@ class Service:
             since=clock.rfc3339(self.since),
             command=spec.command_text,
             port=spec.port,
-            url=means.url(host) if spec.port else None,
+            url=self.url,
             pid=self.process.pid if self.process and self.process.running else None,
             restarts=self.restarts,
             last_exit=self.last_exit,
@@ -183,7 +196,7 @@ class Service:
         outcome = _Outcome()
         try:
             outcome = _Outcome(exited=await self._hold())
-        except* ColonyError as errors:
+        except* (ColonyError, OSError) as errors:
             outcome = _Outcome(error=_first(errors))
         return outcome
 
@@ -214,13 +227,18 @@ class Service:
             self.since = self.process.started_at
 
     async def _dependencies(self) -> None:
+        while (sibling := self._awaited()) is not None:
+            how = f", which is {sibling.state.value}" if is_at_rest(sibling.state) else ""
+            self.enter(ServiceState.WAITING, f"waits for {sibling.name}{how}")
+            await self.colony.any_service_change()
+
+    def _awaited(self) -> "Service | None":
+        """The first that it depends on, by the manifest of this moment, and that is neither ready nor finished."""
         for dependency in self.spec.depends_on:
-            sibling = self.colony.services[dependency.name]
-            while not sibling.ready.is_set():
-                if sibling.state is ServiceState.FINISHED:
-                    break
-                self.enter(ServiceState.WAITING, f"waits for {sibling.name}")
-                await self.colony.any_service_change()
+            sibling = self.colony.services.get(dependency.name)
+            if sibling is not None and not sibling.ready.is_set() and sibling.state is not ServiceState.FINISHED:
+                return sibling
+        return None
 
     def _living(self, keeper: Keeper) -> Process | None:
         prefix = f"{self.colony.id}.{self.name}."
@@ -236,7 +254,7 @@ class Service:
             manifest=self.colony.manifest,
             service=self.spec,
             colony=self.colony.name,
-            url=self.view().url,
+            url=self.url,
             env_file=extra,
         )
         return self.colony.launch(
@@ -249,7 +267,7 @@ class Service:
 
     async def _end(self, status: Status) -> None:
         """Sees the process off: gone with its whole tree, unless the house leaves it to the next daemon."""
-        process, self.process = self.process, None
+        process = self.process
         if process is None or self.colony.means.leaving:
             return
         with status.cleanup():
@@ -262,6 +280,8 @@ class Service:
                     await keeper.forget(process.key)
             except KeeperLost:
                 pass  # its leftovers are killed before a new keeper takes over
+            finally:
+                self.process = None
 
     def _decide(self, outcome: _Outcome) -> None:
         if outcome.error is not None:
@@ -279,7 +299,7 @@ class Service:
     def _decide_error(self, error: ColonyError) -> None:
         if isinstance(error, TooSlow):
             self._not_ready += 1
-        elif not isinstance(error, KeeperLost):
+        elif isinstance(error, _OWN_FAULTS):
             self._not_ready = NOT_READY_LIMIT
         if self._not_ready >= NOT_READY_LIMIT or self.spec.restart.policy == "never":
             self.enter(ServiceState.FAILED, error.message)
@@ -292,12 +312,15 @@ def _rule(rule: Ready, spec: ServiceSpec) -> str:
     return {"port": f"port {spec.port}", "http": f"GET {rule.target}", "log": "its log line"}[rule.kind]
 
 
-def _first(group: BaseExceptionGroup[ColonyError]) -> ColonyError:
+def _first(group: BaseExceptionGroup[ColonyError | OSError]) -> ColonyError:
     found: BaseException = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    assert isinstance(found, ColonyError)
-    return found
+    if isinstance(found, ColonyError):
+        return found
+    error = Broken("service-failed", str(found))
+    error.__cause__ = found
+    return error
 
 
 @asynccontextmanager

@@ -65,6 +65,11 @@ def is_starting(state: ColonyState) -> bool:
     return state in _STARTING
 
 
+def is_at_rest(state: ServiceState) -> bool:
+    """Whether nothing runs for a service, nor is about to."""
+    return state in {ServiceState.STOPPED, ServiceState.FINISHED, ServiceState.FAILED}
+
+
 def is_settled(state: ServiceState) -> bool:
     """Whether a service has come to where its start leads: nothing more is to be waited for."""
-    return state in {ServiceState.READY, ServiceState.STOPPED, ServiceState.FINISHED, ServiceState.FAILED}
+    return state is ServiceState.READY or is_at_rest(state)
