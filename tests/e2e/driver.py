@@ -37,6 +37,7 @@ class Daemon:
             "COLONY_ISOLATION__EGRESS": "false",
             "COLONY_PROCESSES__GRACE": "3s",
         }
+        (folder / "none.toml").touch()
         self.process: subprocess.Popen[bytes] | None = None
 
     @contextmanager

@@ -209,6 +209,8 @@ class Service:
         if process is None:
             process = await keeper.start(await self._launch())
         self.process = process
+        if not process.running:
+            return await process.wait()  # it ended while no daemon ran
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(self._announce_ready, adopted=adopted, after=seen))
             exited = await process.wait()
