@@ -20,7 +20,9 @@ def hold_lock(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Broken("state-folder", f"cannot use {folder}: {error.strerror}", "set COLONY_STATE to a folder that you own") from error
+        raise Broken(
+            "state-folder", f"cannot use {folder}: {error.strerror}", "set COLONY_STATE to a folder that you own"
+        ) from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -40,5 +42,8 @@ def _running(folder: Path, told: bytes) -> AlreadyExists:
     except (ValueError, KeyError, TypeError):
         pid, who = None, "by another process"
     return AlreadyExists(
-        "already-running", f"a daemon is running on {folder} already, {who}", "colony status; colony shutdown", details={"pid": pid}
+        "already-running",
+        f"a daemon is running on {folder} already, {who}",
+        "colony status; colony shutdown",
+        details={"pid": pid},
     )

@@ -79,7 +79,8 @@ def test_an_end_that_no_daemon_saw_still_decides_the_restart(daemon: Daemon) -> 
     kill(pid)
     daemon.start()
     back = daemon.until(
-        lambda: (s := daemon.service("idle", "idle"))["state"] == "ready" and s["pid"] not in (pid, None) and s, "a restart"
+        lambda: (s := daemon.service("idle", "idle"))["state"] == "ready" and s["pid"] not in (pid, None) and s,
+        "a restart",
     )
     assert back["last_exit"] == "killed by SIGKILL"
     assert back["restarts"] == 1
@@ -127,7 +128,9 @@ def test_a_killed_keeper_is_replaced_and_its_services_restart_once_each(daemon: 
     pid = daemon.until_ready("count")["services"][0]["pid"]
     keeper = daemon.send(calls.system())["keeper_pid"]
     kill(keeper)
-    daemon.until(lambda: (s := daemon.service("count", "count"))["state"] == "ready" and s["pid"] not in (pid, None), "a restart")
+    daemon.until(
+        lambda: (s := daemon.service("count", "count"))["state"] == "ready" and s["pid"] not in (pid, None), "a restart"
+    )
     assert not alive(pid)
     assert daemon.send(calls.system())["keeper_pid"] not in (keeper, None)
     assert daemon.process is not None
@@ -141,7 +144,9 @@ def test_with_daemon_and_keeper_killed_nothing_runs_twice(daemon: Daemon) -> Non
     daemon.kill()
     kill(keeper)
     daemon.start()
-    daemon.until(lambda: (s := daemon.service("count", "count"))["state"] == "ready" and s["pid"] not in (pid, None), "a restart")
+    daemon.until(
+        lambda: (s := daemon.service("count", "count"))["state"] == "ready" and s["pid"] not in (pid, None), "a restart"
+    )
     assert not alive(pid)
 
 

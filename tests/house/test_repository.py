@@ -26,7 +26,10 @@ def test_locks_hold_hashes_and_no_addresses(lock: str) -> None:
 def test_every_dependency_has_a_lower_bound_and_stands_in_the_lock() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *(d for extra in project["optional-dependencies"].values() for d in extra)]
-    locked = {name.lower() for name in re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)}
+    locked = {
+        name.lower()
+        for name in re.findall(r"^([A-Za-z0-9._-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    }
     for requirement in wanted:
         if requirement.startswith("colony["):
             continue
@@ -55,5 +58,7 @@ def test_every_dependency_is_reasoned_in_the_docs() -> None:
 )
 def test_an_import_brings_no_more_than_it_needs(module: str, forbidden: set[str]) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
     assert not loaded & forbidden

@@ -77,7 +77,9 @@ class LogBook:
             work = functools.partial(read_before, self.directory, before, limit=limit, labels=labels)
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
-    async def follow(self, after: int = 0, *, labels: frozenset[str] | None = None) -> AsyncGenerator[LogLine | Missed, None]:
+    async def follow(
+        self, after: int = 0, *, labels: frozenset[str] | None = None
+    ) -> AsyncGenerator[LogLine | Missed, None]:
         """All lines after a number, then each new one, for ever; `Missed` where rotation was faster than the reader.
 
         Close it (`aclosing`) when you leave it early.

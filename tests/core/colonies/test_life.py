@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from colony_core.errors import AlreadyExists, Broken, Invalid, NotFound, WrongState
 from colony_core.events import ColonyCreated, ColonyRemoved
