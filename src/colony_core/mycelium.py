@@ -186,7 +186,7 @@ class Mycelium:
 
     async def shutdown(self, *, colonies: bool) -> None:
         """Asks the house to end; with `colonies` they are stopped first, without they go on and the next daemon finds them."""
-        self._stop_colonies = colonies
+        self._stop_colonies = self._stop_colonies or colonies
         self.shutdown_requested.set()
 
     async def hurry(self) -> None:

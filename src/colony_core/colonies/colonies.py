@@ -158,6 +158,9 @@ class Colonies:
                 colony.ask_sweep()
             else:
                 colony.ask_remove(self._forget)
+        for name in await self._means.isolation.found():
+            if name not in self._by_name:
+                await self._means.isolation.clear(name)
 
     async def stop_all(self) -> None:
         """Stops every colony, all at once, but leaves what is wanted as it is: the next daemon brings them back."""
@@ -189,8 +192,8 @@ class Colonies:
 
     async def _forget(self, colony: Colony) -> None:
         """The last step of a removal: record, log, index."""
-        removed_at = clock.unix_now()
-        await self._means.store.write(lambda connection: records.change(connection, colony.id, removed_at=removed_at))
+        nothing = {"removed_at": clock.unix_now(), "manifest": Manifest(), "services": {}}  # a manifest may hold secrets
+        await self._means.store.write(lambda connection: records.change(connection, colony.id, **nothing))
         await trio.to_thread.run_sync(partial(shutil.rmtree, self._means.log_folder(colony.id), ignore_errors=True))
         self._by_id.pop(colony.id, None)
         self._by_name.pop(colony.name, None)

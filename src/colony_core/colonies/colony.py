@@ -22,7 +22,7 @@ import trio
 from colony_core import clock, naming
 from colony_core.errors import Broken, ColonyError, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyStateChanged
-from colony_core.isolation import Cell, needs_forwarding, serve_names
+from colony_core.isolation import Cell, serve_names
 from colony_core.processes import Keeper, KeeperLost, Launch, LogBook, LogTarget, Process, User, owner_of
 from colony_core.supervision import (
     Child,
@@ -109,7 +109,7 @@ class Colony:
             since=clock.rfc3339(self.since),
             created_at=clock.rfc3339(self.record.created_at),
             description=self.manifest.description,
-            template=self.record.template,
+            template=self.manifest.template or self.record.template,
             source=self.source,
             user=self.user_name,
             namespace=naming.namespace_name(self.name),
@@ -290,7 +290,7 @@ class Colony:
         self._running_reason()
 
     async def _start_names(self) -> None:
-        if needs_forwarding(self.means.nameservers):
+        if self.cell is not None and self.cell.unanswered(self.means.nameservers):
             names = ChildSpec(id="resolver", run=self._serve_names, restart=Restart.PERMANENT, grace=1.0)
             await self._grown().start_child(supervisor_spec(NAMES, [names], restart=Restart.TEMPORARY))
 
@@ -465,7 +465,7 @@ class Colony:
 
     async def _serve_names(self, *, status: Status) -> None:
         assert self.cell is not None
-        await serve_names(self.cell, needs_forwarding(self.means.nameservers), task_status=status)
+        await serve_names(self.cell, self.means.nameservers, task_status=status)
 
     # ---- helpers of services and builds
 

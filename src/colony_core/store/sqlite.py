@@ -129,6 +129,7 @@ def _engine(path: Path, begin: str, **pool: Any) -> Engine:
         driver.execute("PRAGMA synchronous = FULL")
         driver.execute("PRAGMA foreign_keys = ON")
         driver.execute("PRAGMA trusted_schema = OFF")
+        driver.execute("PRAGMA secure_delete = ON")  # what was removed may have been secret
         driver.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         if begin == "BEGIN":
             driver.execute("PRAGMA query_only = ON")
