@@ -1,5 +1,6 @@
 """All colonies of this machine: spawn, find, apply, remove, and bring back after the daemon was gone."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -8,7 +9,16 @@ from pathlib import Path
 import trio
 
 from colony_core import clock, naming
-from colony_core.errors import AlreadyExists, Broken, Invalid, LimitReached, NotFound, WrongState, did_you_mean
+from colony_core.errors import (
+    AlreadyExists,
+    Broken,
+    ColonyError,
+    Invalid,
+    LimitReached,
+    NotFound,
+    WrongState,
+    did_you_mean,
+)
 from colony_core.events import ColonyApplied, ColonyCreated, ColonyRemoved
 from colony_core.supervision import DynamicSupervisor, Event, SupervisionError
 from colony_core.supervision import LimitReached as RestartsReached
@@ -24,6 +34,8 @@ from .state import ColonyState, ServiceState, Wanted
 from .templates import load_templates
 
 MOST_COLONIES = 4000
+logger = logging.getLogger("colony.colonies")
+
 COLONY_DEPTH = 3
 """How long the path of a colony is in the tree: mycelium, colonies, its name."""
 
@@ -160,7 +172,10 @@ class Colonies:
                 colony.ask_remove(self._forget)
         for name in await self._means.isolation.found():
             if name not in self._by_name:
-                await self._means.isolation.clear(name)
+                try:
+                    await self._means.isolation.clear(name)
+                except ColonyError as error:  # what cannot be cleared must not keep the house from opening
+                    logger.error("walls without a colony, %s, stay: %s", name, error)
 
     async def stop_all(self) -> None:
         """Stops every colony, all at once, but leaves what is wanted as it is: the next daemon brings them back."""
@@ -192,7 +207,11 @@ class Colonies:
 
     async def _forget(self, colony: Colony) -> None:
         """The last step of a removal: record, log, index."""
-        nothing = {"removed_at": clock.unix_now(), "manifest": Manifest(), "services": {}}  # a manifest may hold secrets
+        nothing = {
+            "removed_at": clock.unix_now(),
+            "manifest": Manifest(),
+            "services": {},
+        }  # a manifest may hold secrets
         await self._means.store.write(lambda connection: records.change(connection, colony.id, **nothing))
         await trio.to_thread.run_sync(partial(shutil.rmtree, self._means.log_folder(colony.id), ignore_errors=True))
         self._by_id.pop(colony.id, None)
