@@ -164,6 +164,14 @@ def kill(pid: int | None) -> None:
     os.kill(pid, 9)
 
 
+async def appears(path: Path, text: str = "") -> str:
+    """What a file holds, as soon as it holds `text`."""
+    with trio.fail_after(PATIENCE_SECONDS):
+        while not (path.exists() and text in path.read_text()):
+            await trio.sleep(0.01)
+    return path.read_text()
+
+
 async def together(*calls: Callable[[], Any]) -> None:
     """All at once."""
     async with trio.open_nursery() as nursery:
