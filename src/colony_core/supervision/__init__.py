@@ -49,11 +49,12 @@ from .events import (
 )
 from .owner import Done, Owner, owner_spec
 from .report import Counts, LastExit, Report
-from .spec import AutoShutdown, Backoff, ChildSpec, Exit, ExitKind, Kind, Limit, Overflow, Restart, State, Strategy
+from .spec import ID, AutoShutdown, Backoff, ChildSpec, Exit, ExitKind, Kind, Limit, Overflow, Restart, State, Strategy
 from .status import Status
 from .supervisor import Supervisor, open_supervisor, supervisor_spec
 
 __all__ = [
+    "ID",
     "Actor",
     "ActorDied",
     "AlreadyPresent",

@@ -85,26 +85,26 @@ class DynamicSupervisor(Supervisor):
             raise ActorDied(f"task {child.spec.id!r} was stopped: {end}") from end.error
         return errand.value  # type: ignore[return-value]
 
-    async def restart_child(self, target: ID | Child) -> Child:
+    async def restart_child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
         """Refused: what is down is forgotten. Raises NotForDynamic."""
         raise NotForDynamic(
-            f"a dynamic supervisor cannot restart child {getattr(target, 'id', target)!r}: it forgets what is down"
+            f"a dynamic supervisor cannot restart child {getattr(id, 'id', id)!r}: it forgets what is down"
         )
 
-    async def delete_child(self, target: ID | Child) -> None:
+    async def delete_child(self, id: ID | Child) -> None:  # noqa: A002 - the word of the specs
         """Refused: what is down is forgotten. Raises NotForDynamic."""
         raise NotForDynamic(
-            f"a dynamic supervisor has no child {getattr(target, 'id', target)!r} to delete: it forgets what is down"
+            f"a dynamic supervisor has no child {getattr(id, 'id', id)!r} to delete: it forgets what is down"
         )
 
-    def child(self, target: ID | Child) -> Child:
+    def child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
         """The handle of a child by its id, which must be unique. Raises NoSuchChild."""
-        if isinstance(target, Child):
-            return super().child(target)
-        found = [child for child in self.kids.values() if child.id == target]
+        if isinstance(id, Child):
+            return super().child(id)
+        found = [child for child in self.kids.values() if child.id == id]
         if len(found) == 1:
             return found[0]
-        raise NoSuchChild(f"{len(found) or 'no'} children are called {target!r}; a handle tells them apart")
+        raise NoSuchChild(f"{len(found) or 'no'} children are called {id!r}; a handle tells them apart")
 
     async def _add(self, spec: ChildSpec, identity: ID, args: tuple[Any, ...]) -> Child:
         if len(self.kids) >= self.most:

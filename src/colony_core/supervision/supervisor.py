@@ -78,41 +78,41 @@ class Supervisor(Driver):
         child = Child(spec, spec.id)
         return await self._start(child)
 
-    async def stop_child(self, target: ID | Child) -> Exit:
+    async def stop_child(self, id: ID | Child) -> Exit:  # noqa: A002 - the word of the specs
         """Stops a child: softly, then cut when its grace is over. Always gets in, whatever the supervisor is doing.
 
         The spec is kept unless the child is temporary. What waits to be restarted is down at once. If the caller is cancelled, the
         stop goes on. Raises NoSuchChild.
         """
-        child = self.child(target)
+        child = self.child(id)
         self.dismiss(child)
         if child.status is None and child.last_exit is None:
             await trio.lowlevel.checkpoint()
             return Exit(ExitKind.SHUTDOWN, None, trio.current_time(), 0)
         return await child.wait_exit()
 
-    async def restart_child(self, target: ID | Child) -> Child:
+    async def restart_child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
         """Starts a child that is down, at its old place. Never counts against the limit; cancelled, it is undone.
 
         Raises ChildStartError (it stays down, nobody retries), ChildRunning, ChildRestarting, NoSuchChild or NotRunning.
         """
-        child = await self._down(target)
+        child = await self._down(id)
         child.held = False
         return await self._start(child)
 
-    async def delete_child(self, target: ID | Child) -> None:
+    async def delete_child(self, id: ID | Child) -> None:  # noqa: A002 - the word of the specs
         """Forgets a child that is down. Raises ChildRunning, ChildRestarting or NoSuchChild."""
-        child = await self._down(target)
+        child = await self._down(id)
         await trio.lowlevel.checkpoint()
         if self.kids.get(child.key) is child and child.state is State.DOWN:
             del self.kids[child.key]
 
-    def child(self, target: ID | Child) -> Child:
+    def child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
         """The handle of a child by its id. Raises NoSuchChild."""
-        key = target.key if isinstance(target, Child) else target
+        key = id.key if isinstance(id, Child) else id
         child = self.kids.get(key)
-        if child is None or (isinstance(target, Child) and child is not target):
-            raise NoSuchChild(f"no child {getattr(target, 'id', target)!r}")
+        if child is None or (isinstance(id, Child) and child is not id):
+            raise NoSuchChild(f"no child {getattr(id, 'id', id)!r}")
         return child
 
     def counts(self) -> Counts:
