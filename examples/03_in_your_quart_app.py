@@ -3,6 +3,7 @@
 python examples/03_in_your_quart_app.py            # then: curl http://127.0.0.1:5000/ and /colony/api/colonies
 """
 
+import signal
 import sys
 import tempfile
 from functools import partial
@@ -39,10 +40,13 @@ async def main(port: int) -> None:
             await spawn_ready(house, "hello", EXAMPLE)
             config = Config()
             config.bind = [f"127.0.0.1:{port}"]
-            async with trio.open_nursery() as nursery:
-                binds = await nursery.start(partial(hypercorn.trio.serve, make_app(house), config))
-                token = (await house.keys.mint("example", "viewer")).token
-                print(f"serving on {binds[0]}\ntoken {token}", flush=True)
+            with trio.open_signal_receiver(signal.SIGINT) as signals:
+                async with trio.open_nursery() as nursery:
+                    binds = await nursery.start(partial(hypercorn.trio.serve, make_app(house), config))
+                    token = (await house.keys.mint("example", "viewer")).token
+                    print(f"serving on {binds[0]}\ntoken {token}", flush=True)
+                    await anext(signals)
+                    nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ Ctrl-C stops everything that it started. If the daemon dies under it, it says so
 
 import contextlib
 import json
+import math
+import os
 import signal
 import subprocess
 import sys
@@ -36,14 +38,11 @@ def main() -> int:
         show(wait_ready())
         while True:
             follow(daemon)
+            gone_at = time.clock_gettime(time.CLOCK_BOOTTIME)
             print("\nThe daemon is gone; what it watched over goes on. Starting the next one.\n", flush=True)
-            before = pids()
             daemon = ensure_daemon()
-            show(wait_ready())
-            same = (
-                "every service has kept its process" if pids() == before else f"processes changed: {before} -> {pids()}"
-            )
-            print(f"Found again: {same}.\n", flush=True)
+            show(found := wait_ready())
+            print(f"Found again: {survivors(found, gone_at)}.\n", flush=True)
     except KeyboardInterrupt:
         print("\nStopping …", flush=True)
         end(daemon)
@@ -113,14 +112,19 @@ def wait_ready() -> list[dict[str, Any]]:
         time.sleep(0.02)
 
 
-def pids() -> dict[str, int]:
-    """The process of every service, while its daemon may be gone."""
-    with contextlib.suppress(ColonyError):
-        _PIDS.update({f"{s['name']}.{c['name']}": s["pid"] for c in colonies() for s in c["services"]})
-    return dict(_PIDS)
+def survivors(found: list[dict[str, Any]], gone_at: float) -> str:
+    """Whose processes are older than the moment when the daemon was gone."""
+    newer = [f"{s['name']} of {c['name']}" for c in found for s in c["services"] if born_at(s["pid"]) > gone_at]
+    return f"{', '.join(newer)} began anew, the others go on" if newer else "every service has kept its process"
 
 
-_PIDS: dict[str, int] = {}
+def born_at(pid: int) -> float:
+    """When a process was started, in seconds since the machine was. What follows one that is gone is yet to come."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return math.inf
+    return int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def show(found: list[dict[str, Any]]) -> None:
@@ -158,7 +162,6 @@ def show(found: list[dict[str, Any]]) -> None:
         f"Ctrl-C stops everything.\n",
         flush=True,
     )
-    pids()
 
 
 def follow(daemon: subprocess.Popen[bytes] | None) -> None:

@@ -5,6 +5,9 @@ from functools import cache
 
 import pytest
 
+# nft and its like live where the search path of an ordinary user does not lead.
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+
 
 @cache
 def _kernel_refusal() -> str:

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -217,6 +216,6 @@ def test_a_taken_port_is_named_with_its_holder(tmp_path: Path, section: str, wha
         )
     assert done.returncode == 5
     assert str(port) in done.stderr
-    assert f"process {os.getpid()}" in done.stderr or str(os.getpid()) in done.stderr
+    # Out of its user namespace a daemon does not see what others hold.
+    assert (f"process {os.getpid()}" if os.geteuid() == 0 else "another process holds the port") in done.stderr
     assert f"{section.lower()}.port" in done.stderr
-    assert sys.executable

@@ -18,8 +18,15 @@ Walls = Callable[[], AbstractAsyncContextManager[isolation.Isolation]]
 
 
 def free_walls(run_dir: Path) -> Walls:
-    """Real walls in a network of their own: nothing of them touches the host, and they go with the test."""
-    return partial(isolation.open_isolation, run_dir=run_dir, mode=isolation.choose_mode(), egress=False, private=True)
+    """Real walls in a network of their own: nothing of them touches the host, and they go with the test.
+
+    As an ordinary user the process enters a user namespace here. Raises Missing (`no-isolation`), or `threads-exist` where it has threads
+    already: then call `isolation.enter_rootless()` first in the program. The pytest plugin has done so.
+    """
+    mode = isolation.choose_mode()
+    if mode is isolation.Mode.ROOTLESS:
+        isolation.enter_rootless()
+    return partial(isolation.open_isolation, run_dir=run_dir, mode=mode, egress=False, private=True)
 
 
 def fake_walls(run_dir: Path) -> Walls:

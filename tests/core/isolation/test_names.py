@@ -123,7 +123,11 @@ async def test_a_flood_of_questions_does_not_end_it(cell: Cell) -> None:
     with trio.socket.from_stdlib_socket(await cell.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
         for _ in range(2000):
             await sock.sendto(QUESTION, ("127.0.0.1", 53))
-    assert await ask(cell, QUESTION) == QUESTION + b" 192.0.2.80"
+    answer = b""
+    while not answer:  # a question in the flood may be lost, and is then asked again, as resolvers do
+        with trio.move_on_after(1):
+            answer = await ask(cell, QUESTION)
+    assert answer == QUESTION + b" 192.0.2.80"
 
 
 @pytest.mark.kernel

@@ -1,0 +1,11 @@
+"""What the documents say is typed and run."""
+
+import pytest
+
+from .world import play
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+
+def test_every_block_of_the_readme_does_what_it_says() -> None:
+    play("readme")
