@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import perf_counter
 
-import attrs
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -39,23 +38,20 @@ class Listener:
         self.told += 1
 
 
-@attrs.frozen
-class Echo(Ask[int]):
-    """Answered with its number."""
-
-    number: int
+class Get(Ask[int]):
+    """Answered with a number."""
 
 
 class Server(Actor):
-    """Echoes, and says when the number it waits for has come."""
+    """Answers, and says when the number it waits for has come."""
 
     def __init__(self) -> None:
         self.last = 0
         self.done = trio.Event()
 
-    async def on_echo(self, echo: Echo) -> int:
+    async def on_get(self, _message: Get) -> int:
         """A call."""
-        return echo.number
+        return self.last
 
     async def on_int(self, number: int) -> None:
         """A cast."""
@@ -80,6 +76,7 @@ def dynamic(template: ChildSpec) -> AbstractAsyncContextManager[DynamicSuperviso
 
 
 SLEEPER = ChildSpec(id="sleeper", run=sleeper)
+GET = Get()
 SERVER = actor_spec("server", Server)
 
 
@@ -162,11 +159,7 @@ async def call(*, callers: int = 1, timeout: float = DEADLINE_SECONDS) -> AsyncI
     """`Ref.call`, with its default time-out."""
     async with open_supervisor([SERVER], name="bench", limit=LIMIT, on_event=Listener()) as supervisor:
         ref: Ref = supervisor.child("server").value
-
-        async def one(number: int) -> int:
-            return await ref.call(Echo(number), timeout=timeout)
-
-        yield shared(one, callers)
+        yield shared(lambda _number: ref.call(GET, timeout=timeout), callers)
 
 
 @asynccontextmanager

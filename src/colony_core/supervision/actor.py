@@ -6,10 +6,10 @@ from math import inf
 from typing import Any, ClassVar, Generic, TypeVar, cast, final
 
 import trio
-from trio.lowlevel import current_task, wait_task_rescheduled
+from trio.lowlevel import checkpoint_if_cancelled, current_task, wait_task_rescheduled
 
 from .errors import NotRunning, SelfCall
-from .mailbox import NOTHING, Call, Handler, Mailbox
+from .mailbox import Call, Handler, Mailbox
 from .spec import ID, ChildSpec, Kind, Overflow
 from .status import Status
 
@@ -102,11 +102,12 @@ class Actor:
 class Ref:
     """Address of an actor; valid across restarts; never holds the actor alive."""
 
-    __slots__ = ("__weakref__", "_actor", "_box", "id")
+    __slots__ = ("__weakref__", "_actor", "_box", "_handlers", "id")
 
     def __init__(self, identity: ID, actor: type[Actor]) -> None:
         self.id = identity
         self._actor = actor
+        self._handlers = actor._handlers
         self._box: Mailbox | None = None
 
     def __repr__(self) -> str:
@@ -121,27 +122,29 @@ class Ref:
         box = self._box
         if box is None:
             raise NotRunning(f"actor {self.id!r} is not running")
-        self.require(type(msg))
+        if self._handlers.get(type(msg)) is None:
+            self.require(type(msg))
         task = current_task()
         if task is box.server:
             raise SelfCall(f"actor {self.id!r} called itself with {type(msg).__name__}")
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await checkpoint_if_cancelled()
         call = Call(msg, task, self.id)
         box.put(call)
         if timeout < inf:
             box.deadlines.watch(call, timeout)
         await wait_task_rescheduled(call.abandon)
-        if call.error is not None:
-            error, call.error = call.error, None
-            try:
-                raise error
-            finally:
-                del error
-        return cast(R, call.value)
+        if call.error is None:
+            return call.value  # type: ignore[no-any-return]
+        error, call.error = call.error, None
+        try:
+            raise error
+        finally:
+            del error
 
     def cast(self, msg: object) -> None:
         """Fire and forget, not a checkpoint. Silent if nobody is there; MailboxFull only under REJECT. Under BLOCK, it is always taken."""
-        self.require(type(msg))
+        if self._handlers.get(type(msg)) is None:
+            self.require(type(msg))
         if self._box is not None:
             self._box.put(msg)
 
@@ -168,7 +171,7 @@ class Ref:
             raise TypeError(f"{self._actor.__name__} has no on_{_snake(message.__name__)}")
 
     def _attach(self, actor: type[Actor], box: Mailbox) -> None:
-        self._actor, self._box = actor, box
+        self._actor, self._handlers, self._box = actor, actor._handlers, box
 
     def _detach(self, box: Mailbox) -> None:
         if self._box is box:
@@ -231,23 +234,27 @@ async def _serve(factory: Callable[[], Actor], capacity: float, overflow: Overfl
 
 
 async def _attend(actor: Actor, box: Mailbox) -> None:
-    """Handles messages until asked to stop."""
-    handlers = type(actor)._handlers
+    """Handles messages until asked to stop. Whatever is in the box has a handler: `Ref` looks before it puts anything there."""
+    handlers = cast("dict[type, Handler]", type(actor)._handlers)
     left = MESSAGES_PER_CHECKPOINT
     while not box.stopping:
-        message = box.take()
-        if message is NOTHING:
-            await box.wait()
+        if box.control or box.waiting:
+            message = box.take()
+        elif box.queue:
+            message = box.queue.popleft()
+        else:
+            box.idle = True
+            await wait_task_rescheduled(box.give_up)
             left = MESSAGES_PER_CHECKPOINT
             continue
         if type(message) is Call:
             actor._call = message
-            result = await cast(Handler, handlers[type(message.message)])(actor, message.message)
+            result = await handlers[type(message.message)](actor, message.message)
             if actor._call is message:
                 actor._call = None
                 message.answer(result)
         else:
-            await cast(Handler, handlers[type(message)])(actor, message)
+            await handlers[type(message)](actor, message)
         left -= 1
         if not left:
             await trio.lowlevel.checkpoint()

@@ -1,7 +1,8 @@
 """An actor's mailbox: what waits for it, and who waits for an answer."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 import trio
@@ -9,13 +10,13 @@ from trio.lowlevel import Abort, Task, reschedule, wait_task_rescheduled
 
 from .errors import ActorDied, MailboxFull, TooSlow
 from .spec import ID, Overflow
-from .timers import Deadlines, Line
+from .timers import Deadlines
 
 
 class Call:
-    """One message with somebody who waits for the reply."""
+    """One message with somebody who waits for the reply: `task`, which is None once nobody does."""
 
-    __slots__ = ("actor", "due", "error", "line", "message", "task", "value")
+    __slots__ = ("actor", "due", "error", "message", "task", "value")
 
     def __init__(self, message: object, task: Task, actor: ID) -> None:
         self.message = message
@@ -23,25 +24,16 @@ class Call:
         self.actor = actor
         self.value: Any = None
         self.error: BaseException | None = None
-        self.due = 0.0
-        self.line: Line | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether anybody still wants the reply."""
-        return self.task is not None
+        self.due = inf
 
     def answer(self, value: object, error: BaseException | None = None) -> None:
         """Wakes the caller with a value or an error; too late, it does nothing."""
         task = self.task
-        if task is None:
-            return
-        self.task = None
-        self.value = value
-        self.error = error
-        if self.line is not None:
-            self.line.live -= 1
-        reschedule(task)
+        if task is not None:
+            self.task = None
+            self.value = value
+            self.error = error
+            reschedule(task)
 
     def expire(self) -> None:
         """The caller has waited long enough."""
@@ -50,8 +42,6 @@ class Call:
     def abandon(self, _raise_cancel: object) -> Abort:
         """The caller was cancelled."""
         self.task = None
-        if self.line is not None:
-            self.line.live -= 1
         return Abort.SUCCEEDED
 
 
@@ -177,15 +167,13 @@ class Mailbox:
     # -- the actor's side
 
     def take(self) -> Any:
-        """The next message, or NOTHING."""
+        """The next message, which must be there."""
         if self.control:
             return self.control.popleft()
-        queue = self.queue
-        if not queue:
-            return NOTHING
-        message = queue.popleft()
+        assert self.queue is not None
+        message = self.queue.popleft()
         if self.waiting:
-            self._let_in(queue)
+            self._let_in(self.queue)
         return message
 
     def _let_in(self, queue: deque[Any]) -> None:
@@ -195,12 +183,8 @@ class Mailbox:
             if entry.task is not None:
                 reschedule(entry.task)
 
-    async def wait(self) -> None:
-        """Until there may be something to take."""
-        self.idle = True
-        await wait_task_rescheduled(self._give_up)
-
-    def _give_up(self, _raise_cancel: object) -> Abort:
+    def give_up(self, _raise_cancel: object) -> Abort:
+        """The actor was cancelled while it waited for something to take."""
         self.idle = False
         return Abort.SUCCEEDED
 
@@ -225,5 +209,4 @@ class Mailbox:
         call.answer(None, died)
 
 
-NOTHING = object()
-Handler = Callable[[Any, Any], Any]
+Handler = Callable[[Any, Any], Awaitable[Any]]

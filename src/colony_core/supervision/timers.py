@@ -7,7 +7,7 @@ from math import inf
 from typing import Any, Protocol
 
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, Task, current_clock, current_task, reschedule, wait_task_rescheduled
 
 SPARE_ENTRIES = 64
 
@@ -102,37 +102,40 @@ class Alarms:
 
 
 class Timed(Protocol):
-    """Somebody who waits for something, but not for ever."""
+    """Somebody who waits for something, but not for ever; `task` is None once the wait is over."""
 
     due: float
-    line: "Line | None"
-
-    @property
-    def waits(self) -> bool: ...
+    task: Task | None
 
     def expire(self) -> None: ...
 
 
 class Line:
-    """Those who wait equally long, in the order in which their time is over."""
+    """Those who wait equally long, in the order in which their time is over; among them, for a while, those who no longer wait."""
 
-    __slots__ = ("entries", "live")
+    __slots__ = ("entries", "room")
 
     def __init__(self) -> None:
         self.entries: deque[Timed] = deque()
-        self.live = 0
+        self.room = SPARE_ENTRIES
+
+    def tidy(self) -> None:
+        """Drops those who no longer wait. At each doubling, so that an entry is looked at a few times in its life, not at each call."""
+        self.entries = deque(entry for entry in self.entries if entry.task is not None)
+        self.room = 2 * len(self.entries) + SPARE_ENTRIES
 
 
 class Deadlines:
     """Time-outs without a cancel scope each: one queue per time-out value, looked through by whoever rings the bell for.
 
-    Entries that are answered stay until they reach the head, or until they outnumber those that still wait.
+    Entries that are answered stay until they reach the head, or until they fill their line.
     """
 
-    __slots__ = ("_bell", "_lines", "armed")
+    __slots__ = ("_bell", "_lines", "_now", "armed")
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
+        self._now = current_clock().current_time
         self._lines: dict[float, Line] = {}
         self.armed = inf
 
@@ -142,14 +145,12 @@ class Deadlines:
         if line is None:
             line = self._lines[timeout] = Line()
         entries = line.entries
-        while entries and not entries[0].waits:
+        while entries and entries[0].task is None:
             entries.popleft()
-        if len(entries) > SPARE_ENTRIES and len(entries) > 2 * line.live:
-            line.entries = entries = deque(entry for entry in entries if entry.waits)
-        waiter.due = due = trio.current_time() + timeout
-        waiter.line = line
-        line.live += 1
-        entries.append(waiter)
+        if len(entries) > line.room:
+            line.tidy()
+        waiter.due = due = self._now() + timeout
+        line.entries.append(waiter)
         if due < self.armed:
             self.armed = due
             self._bell.ring()
@@ -159,7 +160,7 @@ class Deadlines:
         due = inf
         for timeout, line in list(self._lines.items()):
             entries = line.entries
-            while entries and not entries[0].waits:
+            while entries and entries[0].task is None:
                 entries.popleft()
             if not entries:
                 del self._lines[timeout]
@@ -171,7 +172,7 @@ class Deadlines:
         """Expires everybody whose time is over."""
         for line in self._lines.values():
             entries = line.entries
-            while entries and (not entries[0].waits or entries[0].due <= now):
+            while entries and (entries[0].task is None or entries[0].due <= now):
                 waiter = entries.popleft()
-                if waiter.waits:
+                if waiter.task is not None:
                     waiter.expire()
