@@ -20,9 +20,10 @@ import contextvars
 import random
 from collections import deque
 from math import inf
+from typing import TypeVar
 
 import trio
-from trio.lowlevel import reschedule
+from trio.lowlevel import cancel_shielded_checkpoint, current_task, reschedule
 
 from .child import Child, Job
 from .errors import ChildStartError, EndedUnasked, Ignore, NotRunning, PlannedStop, RestartLimit
@@ -31,6 +32,8 @@ from .restart import Verdict, Window, delay, is_clean_stop, is_reported, verdict
 from .spec import ID, AutoShutdown, Exit, ExitKind, Limit, State, Strategy
 from .status import Status
 from .timers import Alarms, Bell, Deadlines
+
+E = TypeVar("E", bound=BaseException)
 
 OVERDUE_SECONDS = 1.0
 
@@ -70,6 +73,10 @@ class Engine:
         self.nursery: trio.Nursery | None = None
         self._context = contextvars.copy_context()
         self._launching: Child | None = None
+        self._seat_of: Child | None = (
+            None  # whose incarnation is just ending, and the scope of its task until it is taken
+        )
+        self._seat: trio.CancelScope | None = None
         self._jobs: deque[Job] = deque()
         self._window = Window(limit)
 
@@ -95,36 +102,60 @@ class Engine:
                 self.launch(job.child, revived=False)
 
     def launch(self, child: Child, *, revived: bool) -> None:
-        """Spawns one incarnation, in the supervisor's own context: nothing of a dead incarnation lives on in its variables."""
+        """Begins one incarnation: in the task of the one before, if that is just ending, else in a task of its own."""
         if self.serial and not self.sequence:
             self._launching = child
         child.job = child.leader = None
         child.revived = revived
         child.incarnation += 1
         child.move(State.STARTING)
-        child.status = status = Status(self, child)
-        self._context.run(self._spawn, child, status)
+        if child is self._seat_of and self._seat is not None and not self._seat.cancel_called:
+            child.status = Status(self, child, self._seat)
+            self._seat = None
+        else:
+            child.status = status = Status(self, child, trio.CancelScope())
+            self._context.run(self._spawn, child, status)
 
     def _spawn(self, child: Child, status: Status) -> None:
         assert self.nursery is not None
         self.nursery.start_soon(self._live, child, status, name=str(child.id))
 
     async def _live(self, child: Child, status: Status) -> None:
-        """One incarnation, from spawn to end. No error leaves it."""
+        """A task and its scope, for one incarnation and those that follow it at once. No error leaves it.
+
+        Each incarnation runs in a copy of the supervisor's own context: nothing of a dead one lives on in its variables.
+        """
         error: BaseException | None = None
         spec = child.spec
         try:
             with status.scope:
-                await spec.run(*spec.args, *child.extra, status=status)
+                while True:
+                    try:
+                        await spec.run(*spec.args, *child.extra, status=status)
+                    except Exception as exc:
+                        error = _without_own_frame(exc)
+                    following = self._succeed(child, status, error)
+                    if following is None:
+                        return
+                    status, error = following, None
+                    current_task().context = self._context.copy()
+                    await cancel_shielded_checkpoint()
         except trio.Cancelled:
             # Somebody cancelled the nursery itself, which only a broken run does.
             self.stop()
             self.ended(child, status, None, cancelled=True)
             raise
         except BaseException as exc:
-            # Without this frame: it holds the child, which will hold the error.
-            error = exc.with_traceback(exc.__traceback__ and exc.__traceback__.tb_next)
+            error = _without_own_frame(exc)
         self.ended(child, status, error, cancelled=status.scope.cancelled_caught)
+
+    def _succeed(self, child: Child, status: Status, error: BaseException | None) -> Status | None:
+        """Ends an incarnation that ended by itself; gives the status of the next one, if that has taken over its task."""
+        self._seat_of, self._seat = child, status.scope
+        self.ended(child, status, error, cancelled=False)
+        taken = self._seat is None
+        self._seat_of = self._seat = None
+        return child.status if taken else None
 
     def acknowledge(self, child: Child, value: object) -> None:
         """The child called `started(value)`."""
@@ -366,6 +397,11 @@ class Engine:
     def path_of(self, child: Child) -> Path:
         """The ids from the root to the child."""
         return (*self.path, child.id)
+
+
+def _without_own_frame(error: E) -> E:
+    """The error without the frame that caught it: that one holds the child, which will hold the error."""
+    return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
 
 
 def _exit_of(child: Child, status: Status, error: BaseException | None, *, cancelled: bool) -> tuple[Exit, bool]:

@@ -44,12 +44,12 @@ class Status(trio.TaskStatus[Any]):
         "soft",
     )
 
-    def __init__(self, keeper: Keeper, child: "Child") -> None:
+    def __init__(self, keeper: Keeper, child: "Child", scope: trio.CancelScope) -> None:
         self.keeper: Keeper | None = keeper
         self.child: Child | None = child
         self.previous: Any = child.value
         """What the incarnation before acknowledged, or None."""
-        self.scope = trio.CancelScope()
+        self.scope = scope
         self.shields: list[trio.CancelScope] | None = None
         self.soft: Callable[[], None] | None = None
         self.hard: Callable[[], None] | None = None
