@@ -196,7 +196,8 @@ class Engine:
             tell(self.on_event, ChildTerminated(self.path_of(child), end.at, end))
             self._put_down(child)
             self._start_is_over(child, _start_error(child, end))
-        elif state is State.STOPPING:
+        elif state is State.STOPPING or child.leader is not None:
+            # A follower that ends before its turn to be stopped for its group has simply stopped early.
             self._after_stop(child, end)
         elif state is State.STARTING:
             self._after_failed_start(child, end, ignored=ignored)
