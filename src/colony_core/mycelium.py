@@ -4,6 +4,7 @@ Crash-only: it may be killed at any instant. The next one finds every colony in 
 keeper; it adopts what lives, starts what should, and clears what is left over.
 """
 
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +25,7 @@ from .colonies import (
     KeeperPost,
     Means,
     Running,
+    Verb,
     Wanted,
     base_environment,
     follow_log,
@@ -32,6 +34,7 @@ from .colonies import (
     run_command,
 )
 from .config import Config
+from .errors import ColonyError, TooSlow
 from .events import HouseEvent, Missed
 from .houselock import hold_lock
 from .supervision import (
@@ -50,6 +53,8 @@ from .supervision import (
 )
 from .views import ApplyView, ColonyView, ExecRequest, LogLineView, LogPageView, NewColony, ServiceView, SystemView
 
+logger = logging.getLogger("colony.mycelium")
+
 API_VERSION = 1
 EVENT_BLOCK = 100_000
 """Event numbers are reserved on disk in blocks, so that none is ever given twice, whatever happens to the daemon."""
@@ -58,8 +63,6 @@ PRUNE_SECONDS = 3600.0
 HOUSE_LIMIT = Limit(10, 60.0)
 RESOLV_CONF = Path("/etc/resolv.conf")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-Verb = Literal["start", "stop", "restart"]
 
 
 class Mycelium:
@@ -127,9 +130,7 @@ class Mycelium:
     async def service(self, ref: str, service: str, verb: Verb, *, grace: float | None = None) -> ServiceView:
         """Starts, stops or restarts one service of a running colony; returns at once."""
         colony = self._colonies.find(ref)
-        found = colony.service(service)
-        colony.ask_service(found, verb, grace)
-        return found.view()
+        return (await self._colonies.want_service(colony, service, verb, grace)).view()
 
     # ---- logs and commands
 
@@ -196,7 +197,7 @@ class Mycelium:
             async with trio.open_nursery() as nursery:
                 for process in keeper.processes():
                     if process.running:
-                        nursery.start_soon(partial(process.stop, grace=0.0))
+                        nursery.start_soon(_kill, process)
 
     def notice(self, event: Event) -> None:
         """Hears what happens in the tree: colonies take what is theirs, everything else is logged."""
@@ -266,6 +267,7 @@ async def open_mycelium(
         await keys.load()
         await keys.local_token(config.folders.run / "token")
         house = Mycelium(means, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
+        stack.push_async_callback(_reserve_no_more, means)
         async with _tree(house, means, keeper, listener):
             try:
                 means.bus.publish(
@@ -349,6 +351,11 @@ async def _reserve_numbers(means: Means, *, status: Status) -> None:
                 await _reserve(means.store, reserved)
 
 
+async def _kill(process: processes.Process) -> None:
+    with suppress(processes.KeeperLost, TooSlow):  # told by whoever stops it
+        await process.stop(grace=0.0)
+
+
 async def _first_number(records: store.Store) -> int:
     """A number that no event had before, whatever happened to the daemons before us."""
     told = await records.read(partial(store.get_meta, key=RESERVED_KEY))
@@ -357,6 +364,15 @@ async def _first_number(records: store.Store) -> int:
 
 async def _reserve(records: store.Store, upto: int) -> None:
     await records.write(partial(store.put_meta, key=RESERVED_KEY, value=str(upto)))
+
+
+async def _reserve_no_more(means: Means) -> None:
+    """At an orderly end the next daemon goes on with the next number; only after a kill it leaves out what was reserved."""
+    with trio.CancelScope(shield=True):
+        try:
+            await _reserve(means.store, means.bus.last_seq)
+        except ColonyError as error:
+            logger.warning("event numbers will leave out up to %d: %s", EVENT_BLOCK, error)
 
 
 async def _prune(house: Mycelium, *, status: Status) -> None:

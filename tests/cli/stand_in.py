@@ -297,6 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
         after, limit = int(self._one("after", "0")), int(self._one("limit", "1000"))
         wanted = set(self.query.get("service", []))
         kept = [line for line in lines if line["seq"] > after and (not wanted or line["service"] in wanted)]
+        since, until = self._one("since", ""), self._one("until", "~")
+        kept = [line for line in kept if since <= line["at"] <= until]
         if "tail" in self.query:
             kept = kept[-int(self._one("tail", "0")) :] if int(self._one("tail", "0")) else []
         return {"lines": kept[:limit], "first": 1, "last": len(lines), "missed": 0}

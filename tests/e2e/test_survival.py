@@ -99,6 +99,61 @@ def test_a_one_shot_that_ended_while_no_daemon_ran_is_not_run_again(daemon: Daem
     assert [line["text"] for line in lines if line["stream"] == "out"] == ["ran"]
 
 
+def test_an_apply_is_carried_out_though_the_daemon_is_killed_before_its_restarts(daemon: Daemon) -> None:
+    deaf = (
+        '[services.{name}]\ncommand = "trap true TERM; echo {said}; while :; do sleep 0.1; done"\ngrace = "{grace}"\n'
+    )
+    daemon.spawn("shop", deaf.format(name="web", said="old", grace="30s") + IDLE)
+    before = {s["name"]: s["pid"] for s in daemon.until_ready("shop")["services"]}
+    folder = daemon.folder / "app-shop"
+    (folder / "colony.toml").write_text(deaf.format(name="web", said="new", grace="100ms") + IDLE)
+    assert daemon.send(calls.apply("shop"))["restarted"] == ["web"]
+    daemon.kill()
+    assert alive(before["web"])
+    daemon.start()
+    after = {s["name"]: s["pid"] for s in daemon.until_ready("shop")["services"]}
+    assert after["idle"] == before["idle"]
+    assert after["web"] != before["web"]
+    assert not alive(before["web"])
+    lines = daemon.send(calls.logs("shop", services=["web"]))["lines"]
+    assert [line["text"] for line in lines if line["stream"] == "out"] == ["old", "new"]
+
+
+@pytest.mark.parametrize(("verb", "state"), [("stop", "stopped"), ("restart", "ready")])
+def test_what_was_asked_of_a_service_is_done_though_the_daemon_is_killed_meanwhile(
+    daemon: Daemon, verb: str, state: str
+) -> None:
+    deaf = '[services.deaf]\ncommand = "trap true TERM; while :; do sleep 0.1; done"\ngrace = "6s"\n'
+    daemon.spawn("shop", deaf + IDLE)
+    before = {s["name"]: s["pid"] for s in daemon.until_ready("shop")["services"]}
+    daemon.send(calls.service("shop", "deaf", verb))
+    daemon.kill()
+    assert alive(before["deaf"])
+    daemon.start()
+    daemon.until(lambda: not alive(before["deaf"]), "the old process is gone")
+    view = daemon.until(lambda: (s := daemon.service("shop", "deaf"))["state"] == state and s, f"it is {state}")
+    assert view["pid"] != before["deaf"]
+    daemon.until(lambda: daemon.service("shop", "idle")["state"] == "ready", "the other is found")
+    assert daemon.service("shop", "idle")["pid"] == before["idle"]
+
+
+def test_a_service_that_is_not_ready_yet_is_not_ready_for_the_next_daemon_either(daemon: Daemon) -> None:
+    says = (
+        '[services.{name}]\ncommand = "{before}while ! test -e go; do sleep 0.05; done; echo I am up; exec sleep 600"\n'
+        'ready = {{ log = "am up" }}\n'
+    )
+    daemon.spawn("shop", says.format(name="late", before="") + says.format(name="early", before="echo I am up;"))
+    daemon.until(lambda: daemon.service("shop", "early")["state"] == "ready", "one is ready")
+    pids = {name: daemon.service("shop", name)["pid"] for name in ("late", "early")}
+    daemon.kill()
+    daemon.start()
+    daemon.until(lambda: daemon.service("shop", "early")["state"] == "ready", "it is found ready")
+    assert daemon.service("shop", "late")["state"] == "starting"
+    (daemon.folder / "app-shop" / "go").touch()
+    daemon.until_ready("shop")
+    assert {name: daemon.service("shop", name)["pid"] for name in pids} == pids
+
+
 def test_a_daemon_killed_while_it_builds_leaves_a_colony_that_the_next_one_finishes(daemon: Daemon) -> None:
     manifest = '[setup]\ncommands = ["sleep 2"]\n' + IDLE
     daemon.spawn("slow", manifest)

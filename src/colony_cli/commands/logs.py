@@ -1,8 +1,8 @@
 """What the services of a colony say."""
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -64,31 +64,26 @@ def _check(view: Mapping[str, Any], services: tuple[str, ...]) -> None:
 def _pages(
     run: Run, ref: str, services: tuple[str, ...], *, tail: int | None, since: float | None, until: float | None
 ) -> Iterator[dict[str, Any]]:
-    """The lines that are kept. Moments are compared here: the number of the last line of a page is where the next one begins."""
-    if tail is not None and since is None and until is None:
-        yield from run.ask(run.calls.logs(ref, tail=tail, services=services, limit=MOST_TAIL))["lines"]
+    """The lines that are kept: the last ones at once, all of them page by page."""
+    asked = partial(run.calls.logs, ref, services=services, since=_time(since), until=_time(until))
+    if tail == 0:
         return
-
-    def within(line: Mapping[str, Any]) -> bool:
-        at = clock.parse_rfc3339(line["at"])
-        return (since is None or at >= since) and (until is None or at <= until)
-
-    lines = _all(run, ref, services)
-    if since is not None or until is not None:
-        lines = (line for line in lines if "missed" in line or within(line))
-    yield from lines if tail is None else deque(lines, maxlen=tail)
-
-
-def _all(run: Run, ref: str, services: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    if tail is not None:
+        yield from run.ask(asked(tail=tail))["lines"]
+        return
     after = 0
     while True:
-        page = run.ask(run.calls.logs(ref, after=after, limit=PAGE_LINES, services=services))
+        page = run.ask(asked(after=after, limit=PAGE_LINES))
         if page["missed"] and after:
             yield {"missed": page["missed"]}
         yield from page["lines"]
         if len(page["lines"]) < PAGE_LINES:
             return
         after = page["lines"][-1]["seq"]
+
+
+def _time(moment: float | None) -> str | None:
+    return None if moment is None else clock.rfc3339(moment)
 
 
 def _follow(

@@ -13,7 +13,7 @@ from .logs import follow_log, log_page
 from .manifest import Manifest, read_manifest, start_order
 from .means import KeeperPost, Means
 from .previews import resolve
-from .state import ColonyState, ServiceState, Wanted
+from .state import ColonyState, ServiceState, Verb, Wanted
 from .templates import load_templates
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Means",
     "Running",
     "ServiceState",
+    "Verb",
     "Wanted",
     "base_environment",
     "follow_log",

@@ -30,7 +30,8 @@ from .colony import Colony
 from .manifest import MANIFEST_FILE, Manifest, read_manifest, read_manifest_file
 from .means import Means
 from .records import ColonyRecord
-from .state import ColonyState, ServiceState, Wanted
+from .service import Service
+from .state import ColonyState, ServiceState, Verb, Wanted
 from .templates import load_templates
 
 MOST_COLONIES = 4000
@@ -120,6 +121,17 @@ class Colonies:
             await self._means.store.write(lambda connection: records.change(connection, colony.id, wanted=wanted))
             then()
 
+    async def want_service(self, colony: Colony, service: str, verb: Verb, grace: float | None) -> Service:
+        """Writes down what is wanted of one service of a running colony, then asks for it. Raises NotFound, WrongState."""
+        async with colony.deciding:
+            self._check_takes_wishes(colony)
+            found = colony.service(service)
+            colony.check_running()
+            resting = colony.resting_after(found, verb)
+            await self._means.store.write(lambda connection: records.change(connection, colony.id, services=resting))
+            colony.ask_service(found, verb, grace)
+        return found
+
     async def apply(self, colony: Colony, *, dry_run: bool) -> ApplyView:
         """Reads the manifest again and takes over what changed; raises Invalid and changes nothing if it is wrong."""
         async with colony.deciding:
@@ -129,9 +141,8 @@ class Colonies:
             services = [colony.services[name] for name in changes.restarted if name in colony.services]
             restarted = tuple(s.name for s in services if s.state is not ServiceState.STOPPED)
             if not dry_run and changes.sentences:
-                await self._means.store.write(
-                    lambda connection: records.change(connection, colony.id, manifest=manifest)
-                )
+                after = {"manifest": manifest, "services": colony.resting_under(manifest)}
+                await self._means.store.write(lambda connection: records.change(connection, colony.id, **after))
                 colony.ask_apply(manifest)
                 self._means.bus.publish(
                     ColonyApplied(colony=colony.name, colony_id=colony.id, changes=changes.sentences)

@@ -53,6 +53,10 @@ OWNER, CELL, NAMES = "(owner)", "(cell)", "(names)"
 """Children of a colony that are no services; no service can have such a name."""
 UNKNOWN_USER = "unknown"
 """Shown where the colony's folder is gone, and with it who would be its user."""
+_NOT_STARTED = {"state": ServiceState.STOPPED.value, "reason": "not started"}
+_STOPPED = {"state": ServiceState.STOPPED.value, "reason": "stopped on request"}
+_TO_RESTART = {"state": ServiceState.RESTARTING.value, "reason": "asked to restart"}
+"""Of a service whose process is to be replaced: written down first, so that no later daemon takes the old one for the new."""
 _TOLD_AS_THEY_ARE = frozenset({ServiceState.RESTARTING, ServiceState.STOPPING})
 
 logger = logging.getLogger("colony.colonies")
@@ -83,7 +87,7 @@ class Colony:
         self.removal: Job | None = None
         self.removal_error: Exception | None = None
         self._in_force = record.manifest
-        self._resting = {name: dict(how) for name, how in record.services.items()}
+        self._resting: dict[str, Mapping[str, str]] = dict(record.services)
         self._was_up = record.state is ColonyState.RUNNING
         self._began: float | None = None
         self._changed = trio.Event()
@@ -194,17 +198,35 @@ class Colony:
         self._jobs.ask(partial(self._stop, grace), instead=True)
         self._jobs.ask(self._start)
 
-    def ask_service(self, service: Service, verb: str, grace: float | None) -> None:
-        """Starts, stops or restarts one service of a running colony. Raises WrongState."""
+    def check_running(self) -> None:
+        """Raises WrongState unless the colony is running: its services take wishes of their own only then."""
         if self.state is not ColonyState.RUNNING:
             raise WrongState(
                 "colony-not-running", f"colony “{self.name}” is {self.state.value}", f"colony start {self.name}"
             )
+
+    def resting_after(self, service: Service, verb: str) -> dict[str, Mapping[str, str]]:
+        """What is to be written down of services that are not simply to be found again, once `verb` was asked of one."""
+        others = {name: how for name, how in self._resting.items() if name != service.name}
+        return others if verb == "start" else others | {service.name: _STOPPED if verb == "stop" else _TO_RESTART}
+
+    def resting_under(self, manifest: Manifest) -> dict[str, Mapping[str, str]]:
+        """The same, once an edited manifest asks another process for some of them; those that somebody stopped stay so."""
+        changed = [name for name in compare(self.manifest, manifest).restarted if name in self.services]
+        stopped = {name for name, how in self._resting.items() if how["state"] == ServiceState.STOPPED.value}
+        return self._resting | {name: _TO_RESTART for name in changed if name not in stopped}
+
+    def ask_service(self, service: Service, verb: str, grace: float | None) -> None:
+        """Starts, stops or restarts one service of a running colony."""
+        self._resting = self.resting_after(service, verb)
         self._jobs.ask(partial(self._serve, service, verb, grace))
 
     def ask_apply(self, manifest: Manifest) -> None:
-        """Takes over an edited manifest and restarts only what changed."""
+        """Takes over an edited manifest and restarts only what changed; where nothing runs it is in force at once."""
+        self._resting = self.resting_under(manifest)
         self.manifest = manifest
+        if self.state in (ColonyState.STOPPED, ColonyState.FAILED):
+            self._take_over(manifest)
         self._jobs.ask(self._apply)
 
     def ask_remove(self, forget: Callable[["Colony"], Awaitable[None]]) -> None:
@@ -271,11 +293,7 @@ class Colony:
         if adopting:
             self._began = None
         else:
-            self._resting = {
-                name: {"state": ServiceState.STOPPED.value, "reason": "not started"}
-                for name, service in self.services.items()
-                if not service.spec.autostart
-            }
+            self._resting = {name: _NOT_STARTED for name, s in self.services.items() if not s.spec.autostart}
         await self._sweep_processes(spare=self.services.keys() - self._resting.keys() if adopting else ())
         await self._start_names()
         self.steps = tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
@@ -283,7 +301,8 @@ class Colony:
         await self._reach(ColonyState.RUNNING, "starting")
         for rank in start_order(self._in_force.services):
             for service in [self.services[name] for name in rank]:
-                if (resting := self._resting.get(service.name)) is None:
+                resting = self._resting.get(service.name, _TO_RESTART)
+                if resting["state"] == ServiceState.RESTARTING.value:
                     await self._start_service(service)
                 else:
                     service.enter(ServiceState(resting["state"]), resting["reason"])
@@ -407,6 +426,7 @@ class Colony:
                     if service.name in at_work or (service.name in changes.added and service.spec.autostart):
                         await self._start_service(service)
             self._running_reason()
+        self._resting = {name: how for name, how in self._resting.items() if how != _TO_RESTART}
         await self._remember()
 
     def _take_over(self, manifest: Manifest) -> None:
@@ -553,8 +573,15 @@ class Colony:
         self.enter(ColonyState.RUNNING, ", ".join(f"{word} {', '.join(names)}" for word, names in words.items()))
 
     def _rest(self, service: Service) -> None:
-        self._resting[service.name] = {"state": service.state.value, "reason": service.reason}
-        self._jobs.ask(self._remember)
+        how = {"state": service.state.value, "reason": service.reason}
+        if self._resting.get(service.name) != how:
+            self._resting[service.name] = how
+            self._jobs.ask(self._remember)
+
+    async def remember_end(self, service: Service, state: ServiceState, reason: str) -> None:
+        """Writes down that a service ended for good, before the keeper forgets the process which showed it."""
+        self._resting[service.name] = {"state": state.value, "reason": reason}
+        await self._remember()
 
     async def _record_cell(self, cell: Cell) -> None:
         values = {"slot": cell.slot, "netns_inode": cell.inode, "boot_id": self.means.boot_id}

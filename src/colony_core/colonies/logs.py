@@ -13,6 +13,8 @@ from colony_core.views import LogLineView, LogPageView
 from .colony import Colony
 
 MOST_LINES = 10_000
+MILLISECOND = 0.001
+"""The steps of the times in a log."""
 
 
 async def log_page(
@@ -25,20 +27,23 @@ async def log_page(
     since: float | None = None,
     until: float | None = None,
 ) -> LogPageView:
-    """Lines behind number `after`, or the last `tail`; `since` and `until` are seconds since 1970. At most 10,000 at once."""
+    """Lines behind number `after`, or the last `tail`; of those from `since` to `until` (seconds since 1970). At most 10,000 at once."""
     if not 0 < limit <= MOST_LINES or (tail is not None and not 0 <= tail <= MOST_LINES):
         raise Invalid(
             "too-many-lines",
             f"at most {MOST_LINES} lines are given at once",
             "ask again with ?after=<seq of the last line>",
         )
+    log = colony.log
+    start = after + 1 if since is None else max(after + 1, await log.number_at(since))
+    end = None if until is None else await log.number_at(until + MILLISECOND)
     if tail is None:
-        page = await colony.log.read(after, limit=limit, labels=services)
+        page = await log.read(start - 1, limit=limit, labels=services)
     else:
-        page = await colony.log.read(limit=tail, labels=services)
+        page = await log.read(limit=tail, before=end, labels=services)
     missed = 0 if page.missed is None else page.missed.last - page.missed.first + 1
-    lines = [line for line in page.lines if (since is None or line.at >= since) and (until is None or line.at <= until)]
-    return LogPageView(lines=tuple(view_of(line) for line in lines), first=page.first, last=page.last, missed=missed)
+    lines = tuple(view_of(line) for line in page.lines if line.seq >= start and (end is None or line.seq < end))
+    return LogPageView(lines=lines, first=page.first, last=page.last, missed=missed)
 
 
 @asynccontextmanager

@@ -40,8 +40,6 @@ from .state import ServiceState, is_at_rest
 if TYPE_CHECKING:
     from .colony import Colony
 
-NOT_READY_LIMIT = 3
-"""Starts in a row that did not become ready before the service is given up: the restart window alone might never see so slow a loop."""
 _OWN_FAULTS = (Invalid, NotFound, NotAllowed, Missing)
 """What is wrong with the service itself, so that another try would end in the same way."""
 
@@ -53,6 +51,15 @@ class ServiceExited(Exception):
 @attrs.frozen
 class _Outcome:
     exited: Exited | None = None
+    error: ColonyError | None = None
+
+
+@attrs.frozen
+class _Verdict:
+    """Where a service goes when its process has ended by itself, or could not be started."""
+
+    state: ServiceState
+    reason: str
     error: ColonyError | None = None
 
 
@@ -180,14 +187,15 @@ class Service:
         self._runs += 1
         stopping = status.stopping
         status.started()
-        outcome = _Outcome()
+        verdict = None
         try:
             async with _cancelled_by(stopping):
-                outcome = await self._keep_one()
+                verdict = self._judge(await self._keep_one())
         finally:
-            await self._end(status)
+            await self._end(status, None if stopping.is_set() else verdict)
         if not stopping.is_set():
-            self._decide(outcome)
+            assert verdict is not None, "it ended by itself"
+            self._obey(verdict)
         elif not self.colony.means.leaving:
             self.enter(ServiceState.STOPPED, "stopped on request")
 
@@ -205,9 +213,11 @@ class Service:
         keeper = await self.colony.means.keeper.get()
         process = self._living(keeper)
         adopted = process is not None
-        seen = await self.colony.last_line()
         if process is None:
+            seen: int | None = await self.colony.last_line()
             process = await keeper.start(await self._launch())
+        else:
+            seen = await self._last_line_before(process)
         self.process = process
         if not process.running:
             return await process.wait()  # it ended while no daemon ran
@@ -217,12 +227,19 @@ class Service:
             nursery.cancel_scope.cancel()
         return exited
 
-    async def _announce_ready(self, *, adopted: bool, after: int) -> None:
+    async def _last_line_before(self, process: Process) -> int | None:
+        """The number of the last line before the first of an adopted process; None where the log no longer goes back so far."""
+        log = self.colony.log
+        number = await log.number_at(int(process.started_at * 1000) / 1000)
+        return None if number == (await log.read(limit=0)).first > 1 else number - 1
+
+    async def _announce_ready(self, *, adopted: bool, after: int | None) -> None:
+        """An adopted service may have said its line to an earlier daemon: the log is read again, and where it is cut off, believed."""
         assert self.colony.cell is not None
         rule = self.spec.ready
         self.enter(ServiceState.STARTING, f"waiting for {_rule(rule, self.spec)}" if rule else "")
-        if not (adopted and rule and rule.kind == "log"):  # it has said its line to the daemon before us
-            await wait_ready(self.spec, self.colony.cell, self.colony.log, after=after)
+        if after is not None or rule is None or rule.kind != "log":
+            await wait_ready(self.spec, self.colony.cell, self.colony.log, after=after or 0)
         self._not_ready = 0
         self.enter(ServiceState.READY)
         if adopted and self.process is not None:
@@ -267,8 +284,11 @@ class Service:
             key=f"{self.name}.{secrets.token_hex(4)}",
         )
 
-    async def _end(self, status: Status) -> None:
-        """Sees the process off: gone with its whole tree, unless the house leaves it to the next daemon."""
+    async def _end(self, status: Status, verdict: _Verdict | None) -> None:
+        """Sees the process off: gone with its whole tree, unless the house leaves it to the next daemon.
+
+        The keeper's record of an end that is for good is dropped only when the store has it.
+        """
         process = self.process
         if process is None or self.colony.means.leaving:
             return
@@ -277,6 +297,8 @@ class Service:
                 if process.running:
                     self.enter(ServiceState.STOPPING, f"SIGTERM sent, {self.grace:g} s of grace")
                     await process.stop(grace=self.grace)
+                if verdict is not None and is_at_rest(verdict.state):
+                    await self.colony.remember_end(self, verdict.state, verdict.reason)
                 keeper = self.colony.means.keeper.current
                 if keeper is not None:
                     await keeper.forget(process.key)
@@ -285,29 +307,30 @@ class Service:
             finally:
                 self.process = None
 
-    def _decide(self, outcome: _Outcome) -> None:
-        if outcome.error is not None:
-            self._decide_error(outcome.error)
-        exited = outcome.exited
-        assert exited is not None
+    def _judge(self, outcome: _Outcome) -> _Verdict:
+        """What the end of a process means by the policy of its service."""
+        exited, policy = outcome.exited, self.spec.restart.policy
+        if exited is None:
+            assert outcome.error is not None
+            return self._judge_error(outcome.error)
         self.last_exit = exited.reason
-        policy = self.spec.restart.policy
         if policy == "never" or (policy == "on-failure" and exited.code == 0):
-            self.enter(ServiceState.FINISHED if exited.code == 0 else ServiceState.FAILED, exited.reason)
-            raise PlannedStop
-        self.enter(ServiceState.RESTARTING, exited.reason)
-        raise ServiceExited(f"{self.name}: {exited.reason}")
+            return _Verdict(ServiceState.FINISHED if exited.code == 0 else ServiceState.FAILED, exited.reason)
+        return _Verdict(ServiceState.RESTARTING, exited.reason)
 
-    def _decide_error(self, error: ColonyError) -> None:
+    def _judge_error(self, error: ColonyError) -> _Verdict:
+        """Starts in a row that are not ready in time count without the window, which would never see so slow a loop."""
+        policy = self.spec.restart
         if isinstance(error, TooSlow):
             self._not_ready += 1
-        elif isinstance(error, _OWN_FAULTS):
-            self._not_ready = NOT_READY_LIMIT
-        if self._not_ready >= NOT_READY_LIMIT or self.spec.restart.policy == "never":
-            self.enter(ServiceState.FAILED, error.message)
+        lost = self._not_ready > policy.count or isinstance(error, _OWN_FAULTS) or policy.policy == "never"
+        return _Verdict(ServiceState.FAILED if lost else ServiceState.RESTARTING, error.message, error)
+
+    def _obey(self, verdict: _Verdict) -> None:
+        self.enter(verdict.state, verdict.reason)
+        if is_at_rest(verdict.state):
             raise PlannedStop
-        self.enter(ServiceState.RESTARTING, error.message)
-        raise ServiceExited(error.message) from error
+        raise ServiceExited(f"{self.name}: {verdict.reason}") from verdict.error
 
 
 def _rule(rule: Ready, spec: ServiceSpec) -> str:

@@ -6,6 +6,10 @@ stopped (somebody asked), finished (it ended by itself and stays so), failed.
 """
 
 import enum
+from typing import Literal
+
+Verb = Literal["start", "stop", "restart"]
+"""What may be asked of one service."""
 
 
 class ColonyState(enum.Enum):

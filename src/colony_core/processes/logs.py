@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from .ring_log import LogLine, Missed, Page, read_after, read_before
+from .ring_log import LogLine, Missed, Page, number_at, read_after, read_before
 
 FOLLOW_LINES = 1000
 """A follower reads at most so many lines at once."""
@@ -76,6 +76,10 @@ class LogBook:
         else:
             work = functools.partial(read_before, self.directory, before, limit=limit, labels=labels)
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+    async def number_at(self, at: float) -> int:
+        """The number of the first line written at or after `at` (Unix seconds), or the next one to be written."""
+        return await trio.to_thread.run_sync(number_at, self.directory, at, abandon_on_cancel=True)
 
     async def follow(
         self, after: int = 0, *, labels: frozenset[str] | None = None

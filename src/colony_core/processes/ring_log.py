@@ -3,6 +3,7 @@
 Every answer is made of what the folder holds at that moment: a segment that rotation takes away while it is read counts as forgotten.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from itertools import pairwise
@@ -19,6 +20,9 @@ Stream = Literal["out", "err", "note", "dropped"]
 READ_BYTES = 256 * 1024
 BISECT_BYTES = 16 * 1024
 """Below this a segment is searched from the front."""
+
+FLOAT_NOISE = 0.001
+"""Of a moment in milliseconds that was a float of seconds: the last bit of those is about 0.0002 ms."""
 
 _STREAMS: dict[bytes, Stream] = {OUT: "out", ERR: "err", NOTE: "note", DROPPED: "dropped"}
 
@@ -97,6 +101,25 @@ def read_before(directory: Path, before: int | None, *, limit: int, labels: froz
         if len(lines) >= limit:
             break
     return Page(tuple(lines[max(len(lines) - limit, 0) :]), first, last, end - 1)
+
+
+def number_at(directory: Path, at: float) -> int:
+    """The number of the first line that was written at or after `at` (Unix seconds), or the next one to be written.
+
+    Found by halving, so that it costs the same in any log; while the clock was set back it is one of several answers.
+    """
+    wanted = math.ceil(at * 1000 - FLOAT_NOISE)
+    segments = list_segments(directory)
+    first, last = _bounds(directory, segments)
+    low, high = first, last + 1
+    while low < high:
+        middle = (low + high) // 2
+        record = next(_records_from(directory, segments, middle), None)
+        if record is not None and record[1] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _bounds(directory: Path, segments: list[Segment]) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Reading a log by number: any page of it, by bisection, while it rotates."""
 
 import tempfile
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from colony_core.processes import LogLine, Missed
 from colony_core.processes.keeper.segments import Limits, LogWriter, list_segments, segment_name
-from colony_core.processes.ring_log import read_after, read_before
+from colony_core.processes.ring_log import number_at, read_after, read_before
 
 LIMITS = Limits()
 
@@ -61,6 +62,27 @@ def test_the_tail_is_the_last_lines(log: Path) -> None:
 def test_lines_of_others_move_the_cursor_along(log: Path) -> None:
     page = read_after(log, 0, limit=5, labels=frozenset({"nobody"}))
     assert (page.lines, page.next, page.last) == ((), 1000, 1000)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(-1, 310), st.booleans())
+def test_a_moment_is_found_by_halving(steps: list[int], wanted: int, rotate: bool) -> None:
+    times = [1_769_847_300_000 + at for at in accumulate(steps)]
+    moment = 1_769_847_300_000 + wanted
+    with tempfile.TemporaryDirectory() as name:
+        clock = iter(times)
+        now = [0.0]
+        writer = LogWriter(name, Limits(200, 1000) if rotate else LIMITS, wall=lambda: now[0])
+        for at in clock:
+            now[0] = at / 1000
+            writer.append(b"web", [(b"o", [b"text"])])
+        writer.close()
+        first = list_segments(Path(name))[0].first
+        expected = next((n for n, at in enumerate(times, 1) if at >= moment), len(times) + 1)
+        assert number_at(Path(name), moment / 1000) == max(expected, first)
+
+
+def test_a_moment_in_a_log_that_was_never_written_is_its_first_line(tmp_path: Path) -> None:
+    assert number_at(tmp_path / "none", 5.0) == 1
 
 
 def test_what_rotation_took_is_told(tmp_path: Path) -> None:
