@@ -339,7 +339,7 @@ class Colony:
                         nursery.start_soon(self._see_off, keeper, process)
                 done = True
             except* KeeperLost:
-                await trio.lowlevel.checkpoint()  # the next keeper is asked; what this one left is killed before
+                pass  # the next keeper is asked; what this one left is killed before
 
     async def _see_off(self, keeper: Keeper, process: Process) -> None:
         if process.running:

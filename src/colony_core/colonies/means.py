@@ -20,6 +20,7 @@ class KeeperPost:
     def __init__(self) -> None:
         self._keeper: Keeper | None = None
         self._filled = trio.Event()
+        self._left = trio.Event()
 
     @property
     def current(self) -> Keeper | None:
@@ -27,21 +28,22 @@ class KeeperPost:
         return self._keeper
 
     async def get(self) -> Keeper:
-        """The living keeper; waits while there is none."""
-        while self._keeper is None:
-            await self._filled.wait()
+        """The living keeper; waits while there is none. One that is lost and not yet replaced is none."""
+        while self._keeper is None or self._keeper.lost.is_set():
+            await (self._filled if self._keeper is None else self._left).wait()
         return self._keeper
 
     @asynccontextmanager
     async def filled_by(self, keeper: Keeper) -> AsyncIterator[None]:
         """Shows `keeper` to everybody for the time of the block."""
-        self._keeper = keeper
+        self._keeper, self._left = keeper, trio.Event()
         self._filled.set()
         try:
             yield
         finally:
             self._keeper = None
             self._filled = trio.Event()
+            self._left.set()
 
 
 @attrs.define(kw_only=True)

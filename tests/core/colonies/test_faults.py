@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +13,8 @@ import trio
 import trio.testing
 
 from colony_core.errors import Broken, LimitReached, NotFound
-from colony_core.events import ServiceStateChanged
+from colony_core.events import HouseEvent, ServiceStateChanged
+from colony_core.views import ColonyView
 
 from .homes import alive, all_ready, appears, listen, of, open_home, service, together
 
@@ -260,6 +262,25 @@ async def test_a_cancelled_spawn_has_happened_or_has_not(tmp_path: Path) -> None
         means.store = real
         assert home.house.colony("app").name == "app"
         await home.house.remove("app")
+
+
+async def test_a_lost_keeper_restarts_every_service_and_repeats_a_setup(tmp_path: Path) -> None:
+    setup = '[setup]\ncommands = ["test -e ../again || { touch ../again; exec sleep 1000; }"]\n'
+    async with open_home(tmp_path) as home:
+        before = await home.up("app", service("one") + service("two", depends_on='["one"]'))
+        await home.spawn("building", setup + service("one"))
+        await appears(tmp_path / "again")
+        keeper = home.house._means.keeper.current
+        assert keeper is not None
+        keeper._line._sock.shutdown(socket.SHUT_RDWR)  # as when it dies: first its line ends, then its processes
+
+        def back(view: ColonyView) -> bool:
+            return all_ready(view) and all(s.restarts > 0 for s in view.services)
+
+        after = await home.until("app", back)
+        assert not {s.pid for s in before.services} & {s.pid for s in after.services}
+        await home.until("building", all_ready)
+        assert [e.what for e in home.told if isinstance(e, HouseEvent)].count("keeper_lost") == 1
 
 
 async def test_a_process_that_will_not_die_is_told_instead_of_a_clean_stop(tmp_path: Path) -> None:
