@@ -11,6 +11,7 @@ from colony_core.errors import Broken, TooSlow
 from colony_core.processes import Exited, KeeperLost
 
 from .environment import check_requirements, setup_environment
+from .launching import inherited_environment, launch, user_of
 from .manifest import SetupCommand
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ async def build(colony: "Colony", *, adopting: bool) -> None:
     if adopting:
         return
     manifest = colony.manifest
-    user, base = colony.user(), colony.base_environment()
+    user, base = user_of(colony.source), inherited_environment(colony)
     await check_requirements(
         manifest.requirements,
         path=base.get("PATH"),
@@ -62,8 +63,13 @@ async def _exit_of(colony: "Colony", command: SetupCommand, environment: Mapping
     """How it ended; None where it took too long, in which case it is stopped."""
     keeper = await colony.means.keeper.get()
     process = await keeper.start(
-        colony.launch(
-            label="setup", argv=command.command, environment=environment, cwd=None, key=f"_setup.{secrets.token_hex(4)}"
+        launch(
+            colony,
+            label="setup",
+            argv=command.command,
+            environment=environment,
+            cwd=None,
+            key=f"_setup.{secrets.token_hex(4)}",
         )
     )
     exited = None

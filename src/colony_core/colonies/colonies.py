@@ -127,7 +127,7 @@ class Colonies:
             self._check_takes_wishes(colony)
             found = colony.service(service)
             colony.check_running()
-            resting = colony.resting_after(found, verb)
+            resting = colony.rests_after(found, verb)
             await self._means.store.write(lambda connection: records.change(connection, colony.id, services=resting))
             colony.ask_service(found, verb, grace)
         return found
@@ -141,7 +141,7 @@ class Colonies:
             services = [colony.services[name] for name in changes.restarted if name in colony.services]
             restarted = tuple(s.name for s in services if s.state is not ServiceState.STOPPED)
             if not dry_run and changes.sentences:
-                after = {"manifest": manifest, "services": colony.resting_under(manifest)}
+                after = {"manifest": manifest, "services": colony.rests_under(manifest)}
                 await self._means.store.write(lambda connection: records.change(connection, colony.id, **after))
                 colony.ask_apply(manifest)
                 self._means.bus.publish(

@@ -11,11 +11,8 @@ play of asking and working is in it, and nowhere else.
 """
 
 import logging
-import os
-import pwd
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
-from pathlib import Path
 
 import trio
 
@@ -23,7 +20,7 @@ from colony_core import clock, naming
 from colony_core.errors import Broken, ColonyError, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyStateChanged
 from colony_core.isolation import Cell, serve_names
-from colony_core.processes import Keeper, KeeperLost, Launch, LogBook, LogTarget, Process, User, owner_of
+from colony_core.processes import Keeper, KeeperLost, LogBook, Process
 from colony_core.supervision import (
     Child,
     ChildSpec,
@@ -38,25 +35,20 @@ from colony_core.supervision import (
 )
 from colony_core.views import ColonyView, StepView
 
-from . import records
+from . import records, rests
 from .build import build
 from .changes import compare
-from .environment import path_inside
 from .jobs import Job, Jobs
+from .launching import user_name
 from .manifest import Manifest, start_order
 from .means import Means
 from .records import ColonyRecord
+from .rests import Rest
 from .service import Service
-from .state import ColonyState, ServiceState, Wanted, is_at_rest, is_settled, is_starting, may_follow
+from .state import ColonyState, ServiceState, Verb, Wanted, is_at_rest, is_settled, is_starting, may_follow
 
 OWNER, CELL, NAMES = "(owner)", "(cell)", "(names)"
 """Children of a colony that are no services; no service can have such a name."""
-UNKNOWN_USER = "unknown"
-"""Shown where the colony's folder is gone, and with it who would be its user."""
-_NOT_STARTED = {"state": ServiceState.STOPPED.value, "reason": "not started"}
-_STOPPED = {"state": ServiceState.STOPPED.value, "reason": "stopped on request"}
-_TO_RESTART = {"state": ServiceState.RESTARTING.value, "reason": "asked to restart"}
-"""Of a service whose process is to be replaced: written down first, so that no later daemon takes the old one for the new."""
 _TOLD_AS_THEY_ARE = frozenset({ServiceState.RESTARTING, ServiceState.STOPPING})
 
 logger = logging.getLogger("colony.colonies")
@@ -71,7 +63,7 @@ class Colony:
         self.id = record.id
         self.name = record.name
         self.source = record.source
-        self.user_name = _user_name(self.source)
+        self.user_name = user_name(self.source)
         self.manifest: Manifest = record.manifest
         """As it was last read; the services follow it as soon as the owner comes to it."""
         self.state = ColonyState.FAILED if record.state is ColonyState.FAILED else ColonyState.STOPPED
@@ -87,7 +79,7 @@ class Colony:
         self.removal: Job | None = None
         self.removal_error: Exception | None = None
         self._in_force = record.manifest
-        self._resting: dict[str, Mapping[str, str]] = dict(record.services)
+        self._rests: dict[str, Rest] = dict(record.services)
         self._was_up = record.state is ColonyState.RUNNING
         self._began: float | None = None
         self._changed = trio.Event()
@@ -205,25 +197,23 @@ class Colony:
                 "colony-not-running", f"colony “{self.name}” is {self.state.value}", f"colony start {self.name}"
             )
 
-    def resting_after(self, service: Service, verb: str) -> dict[str, Mapping[str, str]]:
-        """What is to be written down of services that are not simply to be found again, once `verb` was asked of one."""
-        others = {name: how for name, how in self._resting.items() if name != service.name}
-        return others if verb == "start" else others | {service.name: _STOPPED if verb == "stop" else _TO_RESTART}
+    def rests_after(self, service: Service, verb: Verb) -> dict[str, Rest]:
+        """What is to be written down before `verb` is asked of a service."""
+        return rests.after_verb(self._rests, service.name, verb)
 
-    def resting_under(self, manifest: Manifest) -> dict[str, Mapping[str, str]]:
-        """The same, once an edited manifest asks another process for some of them; those that somebody stopped stay so."""
-        changed = [name for name in compare(self.manifest, manifest).restarted if name in self.services]
-        stopped = {name for name, how in self._resting.items() if how["state"] == ServiceState.STOPPED.value}
-        return self._resting | {name: _TO_RESTART for name in changed if name not in stopped}
+    def rests_under(self, manifest: Manifest) -> dict[str, Rest]:
+        """What is to be written down before `manifest` is taken over."""
+        changed = compare(self.manifest, manifest).restarted
+        return rests.after_edit(self._rests, (name for name in changed if name in self.services))
 
-    def ask_service(self, service: Service, verb: str, grace: float | None) -> None:
+    def ask_service(self, service: Service, verb: Verb, grace: float | None) -> None:
         """Starts, stops or restarts one service of a running colony."""
-        self._resting = self.resting_after(service, verb)
+        self._rests = self.rests_after(service, verb)
         self._jobs.ask(partial(self._serve, service, verb, grace))
 
     def ask_apply(self, manifest: Manifest) -> None:
         """Takes over an edited manifest and restarts only what changed; where nothing runs it is in force at once."""
-        self._resting = self.resting_under(manifest)
+        self._rests = self.rests_under(manifest)
         self.manifest = manifest
         if self.state in (ColonyState.STOPPED, ColonyState.FAILED):
             self._take_over(manifest)
@@ -287,21 +277,22 @@ class Colony:
     async def _come_up(self) -> None:
         """Walls, build, services. Where a colony was up and its walls still stand, its services are found rather than started."""
         self._take_over(self.manifest)
+        self.user_name = user_name(self.source)
         self.start_seconds, self.steps, self._began = None, (), trio.current_time()
         cell: Cell = (await self._grown().start_child(ChildSpec(id=CELL, run=self._keep_cell, grace=30.0))).value
         adopting, self._was_up = self._was_up and self._cell_was_found, False
         if adopting:
             self._began = None
         else:
-            self._resting = {name: _NOT_STARTED for name, s in self.services.items() if not s.spec.autostart}
-        await self._sweep_processes(spare=self.services.keys() - self._resting.keys() if adopting else ())
+            self._rests = {name: rests.NOT_STARTED for name, s in self.services.items() if not s.spec.autostart}
+        await self._sweep_processes(spare=self.services.keys() - self._rests.keys() if adopting else ())
         await self._start_names()
         self.steps = tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
         await build(self, adopting=adopting)
         await self._reach(ColonyState.RUNNING, "starting")
         for rank in start_order(self._in_force.services):
             for service in [self.services[name] for name in rank]:
-                resting = self._resting.get(service.name, _TO_RESTART)
+                resting = self._rests.get(service.name, rests.TO_RESTART)
                 if resting["state"] == ServiceState.RESTARTING.value:
                     await self._start_service(service)
                 else:
@@ -318,7 +309,7 @@ class Colony:
         complaint = await self._take_down(grace)
         state = ColonyState.FAILED if complaint else ColonyState.STOPPED
         if durable:
-            self._resting.clear()
+            self._rests.clear()
             await self._remember(state, complaint or reason)
         await self._reach(state, complaint or reason)
 
@@ -376,14 +367,14 @@ class Colony:
 
     # ---- services, one by one
 
-    async def _serve(self, service: Service, verb: str, grace: float | None) -> None:
+    async def _serve(self, service: Service, verb: Verb, grace: float | None) -> None:
         """Does what was asked of one service, if the colony still runs and still has it."""
         if self.state is not ColonyState.RUNNING or self.services.get(service.name) is not service:
             return
         if verb != "start":
             await self._stop_service(service, grace)
         if verb == "stop":
-            self._resting[service.name] = {"state": service.state.value, "reason": service.reason}
+            self._rests[service.name] = rests.rest(service.state, service.reason)
         else:
             await self._start_service(service)
         if verb == "restart":
@@ -400,7 +391,7 @@ class Colony:
         if not is_at_rest(service.state):
             return
         await self._stop_child(service.name)  # one that ended by itself still stands in the tree
-        self._resting.pop(service.name, None)
+        self._rests.pop(service.name, None)
         service.enter(ServiceState.STARTING)
         await self._grown().start_child(service.child_spec())
 
@@ -426,7 +417,7 @@ class Colony:
                     if service.name in at_work or (service.name in changes.added and service.spec.autostart):
                         await self._start_service(service)
             self._running_reason()
-        self._resting = {name: how for name, how in self._resting.items() if how != _TO_RESTART}
+        self._rests = rests.without_restarts(self._rests)
         await self._remember()
 
     def _take_over(self, manifest: Manifest) -> None:
@@ -435,8 +426,8 @@ class Colony:
         self.services = {spec.name: known.get(spec.name) or Service(self, spec) for spec in manifest.services}
         for spec in manifest.services:
             self.services[spec.name].spec = spec
-        for name in self._resting.keys() - self.services.keys():
-            del self._resting[name]
+        for name in self._rests.keys() - self.services.keys():
+            del self._rests[name]
         self._stir()
 
     def _stir(self) -> None:
@@ -487,51 +478,7 @@ class Colony:
         assert self.cell is not None
         await serve_names(self.cell, self.means.nameservers, task_status=status)
 
-    # ---- helpers of services and builds
-
-    def base_environment(self) -> dict[str, str]:
-        """What services inherit from the daemon, in the name of the colony's user."""
-        base = dict(self.means.base_environment)
-        if (user := self.user()) is not None:
-            name = user.name or str(user.uid)
-            base |= {"HOME": home_of(user), "USER": name, "LOGNAME": name}
-        return base
-
-    def user(self) -> User | None:
-        """In whose name its processes run, looked up anew each time: the owner of its folder. None: in the daemon's own.
-
-        Raises NotFound where the folder is gone.
-        """
-        if os.getuid() != 0:
-            return None
-        user = owner_of(Path(self.source))
-        self.user_name = user.name or str(user.uid)
-        return user
-
-    def launch(
-        self, *, label: str, argv: tuple[str, ...], environment: Mapping[str, str], cwd: str | None, key: str
-    ) -> Launch:
-        """A process of this colony: in its cell, its folder, its user's name, its log."""
-        assert self.cell is not None
-        limits = self.means.config.processes
-        folder = self.means.log_folder(self.id)
-        log = LogTarget(
-            directory=folder,
-            segment_bytes=limits.log_segment,
-            total_bytes=limits.log_total,
-            segment_seconds=limits.log_age,
-        )
-        return Launch(
-            key=f"{self.id}.{key}",
-            argv=argv,
-            cwd=str(path_inside(Path(self.source), cwd or ".")),
-            env=environment,
-            label=label,
-            log=log,
-            netns=self.cell.path,
-            netns_inode=self.cell.inode,
-            user=self.user(),
-        )
+    # ---- what the build tells
 
     async def provision(self) -> None:
         """For the build: the colony looks for what it requires."""
@@ -573,14 +520,14 @@ class Colony:
         self.enter(ColonyState.RUNNING, ", ".join(f"{word} {', '.join(names)}" for word, names in words.items()))
 
     def _rest(self, service: Service) -> None:
-        how = {"state": service.state.value, "reason": service.reason}
-        if self._resting.get(service.name) != how:
-            self._resting[service.name] = how
+        how = rests.rest(service.state, service.reason)
+        if self._rests.get(service.name) != how:
+            self._rests[service.name] = how
             self._jobs.ask(self._remember)
 
     async def remember_end(self, service: Service, state: ServiceState, reason: str) -> None:
         """Writes down that a service ended for good, before the keeper forgets the process which showed it."""
-        self._resting[service.name] = {"state": state.value, "reason": reason}
+        self._rests[service.name] = rests.rest(state, reason)
         await self._remember()
 
     async def _record_cell(self, cell: Cell) -> None:
@@ -590,7 +537,7 @@ class Colony:
     async def _remember(self, state: ColonyState | None = None, reason: str | None = None) -> None:
         """Writes down what a later daemon could not see by looking; where that fails the colony goes on, and the daemon's log tells."""
         told = self.reason if reason is None else reason
-        services = {name: dict(how) for name, how in self._resting.items()}
+        services = {name: dict(how) for name, how in self._rests.items()}
         values = {"state": state or self.state, "reason": told, "since": self.since, "services": services}
         try:
             await self.means.store.write(lambda connection: records.change(connection, self.id, **values))
@@ -607,24 +554,3 @@ def _why(error: BaseException) -> str:
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
     return cause.message if isinstance(cause, ColonyError) else f"{type(cause).__name__}: {cause}"
-
-
-def _user_name(folder: str) -> str:
-    if os.getuid() == 0:
-        try:
-            user = owner_of(Path(folder))
-        except (ColonyError, OSError):
-            return UNKNOWN_USER
-        return user.name or str(user.uid)
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
-def home_of(user: User) -> str:
-    """The home folder of a user; `/` for one that the system does not know."""
-    try:
-        return pwd.getpwuid(user.uid).pw_dir
-    except KeyError:
-        return "/"

@@ -15,6 +15,7 @@ from colony_core.views import ExecRequest
 
 from .colony import Colony
 from .environment import setup_environment
+from .launching import inherited_environment, launch
 
 EXEC_GRACE_SECONDS = 2.0
 
@@ -46,9 +47,11 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
     if not request.command or any("\0" in word for word in request.command):
         raise Invalid("invalid-command", f"not a command: {shlex.join(request.command)!r}", "give at least one word")
     environment = (
-        setup_environment(base=colony.base_environment(), manifest=colony.manifest, colony=colony.name) | request.env
+        setup_environment(base=inherited_environment(colony), manifest=colony.manifest, colony=colony.name)
+        | request.env
     )
-    launch = colony.launch(
+    order = launch(
+        colony,
         label="exec",
         argv=request.command,
         environment=environment,
@@ -58,7 +61,7 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
     keeper = await colony.means.keeper.get()
     theirs, ours = _pipes()
     try:
-        process = await keeper.start(attrs.evolve(launch, log=None, stdio=theirs))
+        process = await keeper.start(attrs.evolve(order, log=None, stdio=theirs))
     except BaseException:
         for fd in ours:
             os.close(fd)

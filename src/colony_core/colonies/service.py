@@ -32,6 +32,7 @@ from colony_core.supervision import (
 from colony_core.views import ServiceView
 
 from .environment import read_env_files, service_environment
+from .launching import inherited_environment, launch
 from .manifest import Ready
 from .manifest import Service as ServiceSpec
 from .readiness import wait_ready
@@ -269,14 +270,15 @@ class Service:
         folder = Path(self.colony.source)
         extra = await trio.to_thread.run_sync(read_env_files, folder, self.spec.env_file)
         environment = service_environment(
-            base=self.colony.base_environment(),
+            base=inherited_environment(self.colony),
             manifest=self.colony.manifest,
             service=self.spec,
             colony=self.colony.name,
             url=self.url,
             env_file=extra,
         )
-        return self.colony.launch(
+        return launch(
+            self.colony,
             label=self.name,
             argv=self.spec.command,
             environment=environment,
