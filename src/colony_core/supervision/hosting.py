@@ -50,7 +50,8 @@ async def hosted(make: Callable[[], S]) -> AsyncGenerator[S, None]:
         nursery.cancel_scope.cancel(reason="the supervisor is over")
     failure, supervisor_failure = None, supervisor.failure
     try:
-        if supervisor_failure is not None and all(error is not supervisor_failure for error in errors):
+        if supervisor_failure is not None:
+            errors = [error for error in errors if _leaves(error) != _leaves(supervisor_failure)]
             errors.append(supervisor_failure)
         if len(errors) > 1:
             raise BaseExceptionGroup("the block and its supervisor failed", errors)
@@ -60,6 +61,13 @@ async def hosted(make: Callable[[], S]) -> AsyncGenerator[S, None]:
     finally:
         del failure, supervisor_failure, errors
     await trio.lowlevel.checkpoint_if_cancelled()
+
+
+def _leaves(error: BaseException) -> list[int]:
+    """Which errors a group holds. A group that passes a cancelled scope comes out as a copy, with the same leaves."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [id(error)]
 
 
 async def _watch(supervisor: Host) -> None:

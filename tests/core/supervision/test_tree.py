@@ -143,3 +143,13 @@ async def test_hundreds_of_small_subtrees_live_and_stop_together(autojump_clock,
         assert supervisor.child(7).value.child("run-7").incarnation == 2
         assert supervisor.counts().supervisors == 300
     assert len(stage.times("end")) == 301
+
+
+async def test_a_block_that_waits_for_the_end_raises_it_once(autojump_clock, stage):
+    inner = supervisor_spec("s", [stage.spec("a")], limit=Limit(0, 1))
+    with pytest.raises(RestartLimit) as caught:
+        async with open_supervisor([inner], limit=Limit(0, 1), on_event=stage.on_event) as supervisor:
+            stage.order("a", ValueError("x"))
+            await supervisor.wait()
+    assert caught.value is supervisor.failure
+    assert [str(error) for error in caught.value.exceptions[0].exceptions] == ["x"]
