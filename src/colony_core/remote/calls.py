@@ -103,8 +103,9 @@ def services(ref: str) -> Call:
 
 
 def service(ref: str, name: str, verb: Verb, *, grace: float | None = None) -> Call:
-    """Starts, stops or restarts one service."""
-    return _post(f"{_colony(ref)}/services/{_part(name)}/{verb}", _given(grace=grace), reply="ServiceView")
+    """Starts, stops or restarts one service; to start takes no `grace`, and no body."""
+    path = f"{_colony(ref)}/services/{_part(name)}/{verb}"
+    return Call(method="POST", path=path, body=_given(grace=grace) or None, reply="ServiceView")
 
 
 def logs(
