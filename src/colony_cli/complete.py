@@ -57,7 +57,6 @@ _VALUES = {
     "--for": ("running", "ready", "stopped", "failed", "gone"),
     "--mode": ("auto", "root", "ambient", "rootless"),
     "--role": ("ape", "viewer"),
-    "--template": ("web-app", "api-service", "full-stack"),
 }
 FILES = (":files",)
 
@@ -84,6 +83,8 @@ def candidates(words: list[str], environ: Mapping[str, str]) -> Iterable[str]:
     *before, current = words or [""]
     if "--" in before:
         return FILES
+    if before and before[-1] == "--template":
+        return _templates(environ)
     if before and before[-1] in _TAKES_VALUE:
         return _VALUES.get(before[-1], FILES if before[-1] in ("--from", "--server") else ())
     plain = _without_flags(before)
@@ -139,6 +140,13 @@ def _arguments(entry: tree.Entry, given: list[str], environ: Mapping[str, str]) 
         case "PATH":
             return FILES
     return ()
+
+
+def _templates(environ: Mapping[str, str]) -> set[str]:
+    from colony_core.config import default_folders
+
+    own = {file.stem for file in default_folders(environ).templates.glob("*.toml") if not file.name.startswith(".")}
+    return own | {"web-app", "api-service", "full-stack"}
 
 
 def _names(environ: Mapping[str, str]) -> list[str]:

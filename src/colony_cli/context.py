@@ -1,12 +1,13 @@
 """Flags, server and output of this run."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from colony_core.errors import ColonyError, NotFound, TooSlow
+from colony_core.errors import ColonyError, Invalid, NotFound, TooSlow
 
 from .output import Output
 
@@ -128,8 +129,30 @@ class Run:
 
     # ---- names
 
-    def named(self, name: str, ask: Callable[[str], T]) -> T:
-        """`ask` about the colony `name`; on a terminal an unambiguous beginning of a name will do."""
+    def here(self) -> str:
+        """The name of the one colony that was made from the folder that we are in, or from the nearest one above it.
+
+        Raises Invalid (`name-missing`) where there is none, or where several were made from it.
+        """
+        at = os.path.realpath(os.getcwd())
+        made: dict[str, list[str]] = {}
+        # Folders are the daemon's, and only a socket is sure to be of this machine.
+        for view in self.ask(self.calls.colonies()) if self.target.socket else ():
+            folder = os.path.realpath(view["source"])
+            if os.path.commonpath((at, folder)) == folder:
+                made.setdefault(folder, []).append(view["name"])
+        names = made[max(made, key=len)] if made else []
+        if len(names) == 1:
+            return names[0]
+        if names:
+            raise Invalid(
+                "name-missing", f"which one? Of this folder are {', '.join(sorted(names))}", "name one of them"
+            )
+        raise Invalid("name-missing", "which colony? None was made from this folder", "colony ls")
+
+    def named(self, name: str | None, ask: Callable[[str], T]) -> T:
+        """`ask` about the colony `name`, or about that of this folder; on a terminal an unambiguous beginning of a name will do."""
+        name = name or self.here()
         try:
             return ask(name)
         except NotFound as error:

@@ -123,6 +123,15 @@ class Command(click.Command):
         self.own = list(self.params)
         self.params = [*self.params, *(o for o in everywhere() if o.name in self.takes)]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; but where another program's words follow, NAME may be left out in front of them."""
+        if not ctx.allow_interspersed_args and "--" in args:
+            own = args[: args.index("--")]
+            given, _, _ = self.make_parser(ctx).parse_args(list(own))
+            if not isinstance(given.get("name"), str):
+                args = [*own, "", *args[len(own) :]]
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Refuses flags without effect here, then runs."""
         run = ctx.find_object(Run)
@@ -187,10 +196,10 @@ def command(
 
 
 def colony_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NAME: a colony's name or id."""
-    return click.argument("name")(function)
+    """NAME: a colony's name or id; left out it is the colony of the folder that we are in."""
+    return click.argument("name", metavar="[NAME]", required=False)(function)
 
 
 def colonies_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NAME…: names or ids of colonies, at least one."""
-    return click.argument("names", metavar="NAME...", nargs=-1, required=True)(function)
+    """NAME…: names or ids of colonies; left out it is the colony of the folder that we are in."""
+    return click.argument("names", metavar="[NAME...]", nargs=-1)(function)

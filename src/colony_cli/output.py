@@ -149,7 +149,11 @@ class Output:
         mark = shape.ascii if self.ascii else shape.mark
         if self._coloured(self.progress):
             mark = f"\x1b[{_CODES[shape.colour]}m{mark}\x1b[0m"
-        self.note(f"  {mark} {clean(name):<12} {clean(detail):<34} {took:>8}".rstrip())
+        self.note(f"  {mark} {clean(name):<12} {clean(detail):<46} {took:>8}".rstrip())
+
+    def would(self, name: str, what: str) -> None:
+        """One line of what a dry run leaves undone, on stdout: it is what was asked for."""
+        self.line(f"  {self.mark('waiting')} {clean(name):<12} {clean(what)}")
 
     def warning(self, code: str, message: str, hint: str) -> None:
         """Something to know that stops nothing: words on stderr, or one JSON object."""

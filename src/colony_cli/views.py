@@ -64,28 +64,20 @@ def show_colony(output: Output, view: Mapping[str, Any]) -> None:
         output.table(columns, rows)
 
 
-def services_table(output: Output, services: Sequence[Mapping[str, Any]], *, plan: bool = False) -> None:
-    """The services of a colony; with `plan` only what they will be."""
-    columns = [Column("SERVICE", whole=True), Column("STATE", whole=True), Column("PORT", right=True, whole=True)]
-    columns += (
-        [Column("URL")]
-        if plan
-        else [Column("PID", right=True), Column("RESTARTS", right=True), Column("AGE", right=True)]
-    )
-    columns += [Column("COMMAND")] if plan else [Column("URL"), Column("REASON")]
-    rows = []
-    for service in services:
-        url = Cell(clean(service["url"] or "-"))
-        row = [Cell(clean(service["name"])), output.state(service["state"]), Cell(str(service["port"] or "-"))]
-        if plan:
-            row += [url, Cell(clean(service["command"]))]
-        else:
-            reason = service["reason"] or service["last_exit"] or "-"
-            row += [
-                Cell(str(service["pid"] or "-")), Cell(str(service["restarts"])), Cell(since(service["since"])),
-                url, Cell(clean(reason)),
-            ]  # fmt: skip
-        rows.append(row)
+def services_table(output: Output, services: Sequence[Mapping[str, Any]]) -> None:
+    """The services of a colony."""
+    columns = [
+        Column("SERVICE", whole=True), Column("STATE", whole=True), Column("PORT", right=True, whole=True),
+        Column("PID", right=True), Column("RESTARTS", right=True), Column("AGE", right=True), Column("URL"), Column("REASON"),
+    ]  # fmt: skip
+    rows = [
+        [
+            Cell(clean(service["name"])), output.state(service["state"]), Cell(str(service["port"] or "-")),
+            Cell(str(service["pid"] or "-")), Cell(str(service["restarts"])), Cell(since(service["since"])),
+            Cell(clean(service["url"] or "-")), Cell(clean(service["reason"] or service["last_exit"] or "-")),
+        ]
+        for service in services
+    ]  # fmt: skip
     output.table(columns, rows)
 
 
@@ -100,6 +92,7 @@ def show_system(output: Output, view: Mapping[str, Any]) -> None:
             ("mode", clean(view["mode"])),
             ("egress", clean(view["egress"])),
             ("socket", clean(view["socket"] or "")),
+            ("address", clean(view.get("api_url") or "")),
             ("previews", clean(preview)),
             ("state", clean(view["state_folder"])),
             ("keeper", f"pid {view['keeper_pid']}" if view["keeper_pid"] else "none"),

@@ -4,7 +4,7 @@ The first Ctrl-C says that the work goes on without us, and how to stop it; the 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -68,6 +68,18 @@ def down(view: Mapping[str, Any], passed: list[str]) -> Verdict:
     return "failed" if view["state"] == "failed" and passed else ""
 
 
+def applied(follower: "Follower", told: Mapping[str, Any]) -> Goal:
+    """The end of an apply: every service that it restarts was seen to begin anew, and all have come to rest."""
+
+    def judge(view: Mapping[str, Any], _passed: list[str]) -> Verdict:
+        begun = follower.lost or follower.started.issuperset(told["restarted"])
+        if view["state"] == "failed":
+            return "failed"
+        return "reached" if begun and view["state"] == "running" and settled(view) else ""
+
+    return Goal("up again", judge)
+
+
 class Follower:
     """Looks at one colony again whenever something happened to it."""
 
@@ -129,13 +141,16 @@ class Follower:
             self.took[name] = parse_rfc3339(event["at"]) - parse_rfc3339(self.began.pop(name))
 
 
-def follow(run: Run, goal: Goal, follower: Follower, *, steps: bool) -> dict[str, Any]:
+def follow(
+    run: Run, goal: Goal, follower: Follower, *, steps: bool, only: Collection[str] | None = None
+) -> dict[str, Any]:
     """Waits until `goal` is judged, and returns the colony as it is then.
 
-    Raises TooSlow at the run's deadline, and `colony-failed` when the colony failed instead. With `steps` people see them.
+    Raises TooSlow at the run's deadline, and `colony-failed` when the colony failed instead. With `steps` people see them; `only` leaves
+    those out that are not of these services.
     """
     began = time.monotonic()
-    shown = Steps(run, follower) if steps else None
+    shown = Steps(run, follower, only) if steps else None
     with patient(run, goal):
         while True:
             view = follower.look()
@@ -171,9 +186,10 @@ def too_slow(run: Run, view: Mapping[str, Any], goal: Goal) -> TooSlow:
 class Steps:
     """Draws the steps of a start as they are done, each once, and what is being waited for."""
 
-    def __init__(self, run: Run, follower: Follower) -> None:
+    def __init__(self, run: Run, follower: Follower, only: Collection[str] | None) -> None:
         self.output = run.output
         self.follower = follower
+        self.only = only
         self.waited = False
         self._told: set[tuple[str, str]] = set()
 
@@ -181,10 +197,12 @@ class Steps:
         """Draws what is new."""
         # Before it is provisioned a colony still shows the steps of its last start.
         done = view["steps"] if view["state"] in ("provisioning", "building", "running", "failed") else ()
-        for step in done:
+        for step in done if self.only is None else ():
             self._tell("step", "done", step["name"], step["detail"], duration(step["seconds"]))
         services = view["services"] if view["state"] == "running" else ()
         rested = [service for service in services if service["state"] in ("ready", "finished", "failed")]
+        if self.only is not None:
+            rested = [service for service in rested if service["name"] in self.only]
         if any(("service", service["name"]) not in self._told for service in rested):
             self.follower.catch_up()
         for service in rested:

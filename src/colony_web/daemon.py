@@ -57,8 +57,17 @@ async def _main(config: Config, announce: Callable[[SystemView], None]) -> None:
 
 
 async def _serve(house: Mycelium, *, status: Status) -> None:
-    await serve(house, task_status=status)
-    await trio.sleep_forever()  # it has drained; what ends this child is the house, which ends next
+    stopping = (
+        status.stopping
+    )  # asked for here: a stop then waits for the answers under way, that to the shutdown itself among them
+    async with trio.open_nursery() as nursery:
+
+        async def drain_when_stopped() -> None:
+            await stopping.wait()
+            house.shutdown_requested.set()
+
+        nursery.start_soon(drain_when_stopped)
+        await serve(house, task_status=status)
 
 
 async def _obey(house: Mycelium, signals: AsyncIterator[int]) -> None:

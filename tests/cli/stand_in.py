@@ -106,6 +106,12 @@ class StandIn:
             time.sleep(0.01)
             self.enter(view, state, "command not found: nope" if state == "failed" else "")
 
+    def restart(self, view: dict[str, Any], name: str) -> None:
+        """A service is started anew."""
+        event = {"type": "service_state", "colony": view["name"], "colony_id": view["id"], "service": name}
+        for before, state in (("ready", "stopping"), ("stopping", "starting"), ("starting", "ready")):
+            self.publish(**event, before=before, state=state, reason="", pid=72, restarts=0)
+
     def until(self, reached: Callable[[], bool]) -> None:
         """Waits until something is so; changes that were asked for come by other threads."""
         deadline = time.monotonic() + 20.0
@@ -277,6 +283,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 202, dict(view)
             case ["POST", "apply"]:
                 dry = bool((body or {}).get("dry_run"))
+                if not dry and not house.stalled:
+                    house.restart(view, "web")
                 return 200, {"colony": view, "changes": ["web: port 4001 → 4003"], "restarted": ["web"], "dry_run": dry}
             case ["GET", "services"]:
                 return 200, view["services"]

@@ -174,7 +174,13 @@ def test_spawn_without_waiting_answers_at_once(house: StandIn, colony: Command) 
 def test_spawn_on_trial_makes_nothing(house: StandIn, colony: Command) -> None:
     done = colony("spawn", "hello", "--from", "/x", "--dry-run")
     assert done.code == 0
-    assert done.out.startswith("would spawn hello from /x as ape\n")
+    assert done.out.splitlines()[0] == "would spawn hello from /x as ape"
+    assert [line.split(maxsplit=2)[1:] for line in done.out.splitlines()[1:]] == [
+        ["namespace", "would make ns-hello"],
+        ["veth", "would lay a cable and take a free address"],
+        ["web", "would run python3 server.py on :4001, seen at http://web.hello.colony.localhost:8088"],
+        ["api", "would run python3 server.py on :4002, seen at http://api.hello.colony.localhost:8088"],
+    ]
     assert house.colonies == {}
 
 

@@ -74,7 +74,7 @@ def test_wrong_words_are_wrong_use_and_told_the_nearest(house: StandIn, colony: 
         (["wait", "x", "--for", "redy"], "did you mean ready?"),
         (["help", "exit-code"], "did you mean exit-codes?"),
         (["completion", "bsh"], "did you mean bash?"),
-        (["show"], "missing argument 'NAME'"),
+        (["rm"], "missing argument 'NAME...'"),
         (["show", "a", "b"], "unexpected extra argument"),
         (["stop", "a", "--grace", "soon"], "expected a duration"),
         (["ls", "--json", "-q"], "three ways to print one result"),

@@ -159,6 +159,20 @@ def test_names_commands_flags_and_values_are_offered(house: StandIn, colony: Com
     assert offered("nonsense", "") == []
 
 
+def test_templates_of_the_users_own_are_offered_too(colony: Command) -> None:
+    folder = colony.home / "config/colony/templates"
+    folder.mkdir(parents=True)
+    (folder / "mine.toml").touch()
+    (folder / "notes.txt").touch()
+    offered = colony("__complete", "spawn", "x", "--template", "").out.split()
+    assert offered == ["api-service", "full-stack", "mine", "web-app"]
+
+
+def test_without_box_characters_the_tree_is_drawn_in_ascii(house: StandIn, colony: Command) -> None:
+    assert colony("tree").out == "mycelium\n└─ colonies\n"
+    assert colony("tree", COLONY_ASCII="1").out == "mycelium\n`- colonies\n"
+
+
 def test_completion_offers_nothing_rather_than_wait(house: StandIn, colony: Command) -> None:
     house.add("hello")
     house.slow_seconds = 30.0

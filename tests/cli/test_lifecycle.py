@@ -145,10 +145,52 @@ def test_after_one_ctrl_c_the_answer_still_comes(house: StandIn, colony: Command
 
 def test_apply_tells_what_changed(house: StandIn, colony: Command) -> None:
     house.add("hello")
-    assert colony("apply", "hello").out == "web: port 4001 → 4003\nrestarted: web\n"
+    done = colony("apply", "hello")
+    assert done.out.splitlines()[:2] == ["web: port 4001 → 4003", "restarts: web"]
+    assert done.out.splitlines()[2].startswith("hello is running")
+    assert "web          :4001 ready" in done.err
+    assert "api" not in done.err, "what was not touched is no step"
     assert colony("apply", "hello", "--dry-run").out == "web: port 4001 → 4003\nwould restart: web\n"
     assert house.bodies[-1] == {"dry_run": True}
     assert colony("apply", "hello", "--json").json["restarted"] == ["web"]
+
+
+def test_apply_waits_until_what_it_restarts_is_up(house: StandIn, colony: Command) -> None:
+    view = house.add("hello")
+    house.stalled = True
+    assert colony("apply", "hello", "--no-wait").out == "web: port 4001 → 4003\nrestarts: web\n"
+    done = colony("apply", "hello", "--timeout", "0.4s")
+    assert (done.code, "not up again, after 400 ms; it goes on" in done.err) == (7, True)
+    process = colony.begin("apply", "hello")
+    house.until(lambda: sum("wait_seconds" in asked for asked in house.asked) > 2)
+    assert process.poll() is None
+    view["services"][0] |= {"state": "failed", "reason": "gave up"}
+    house.restart(view, "web")
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert b"runs, but web failed" in err
+    assert b"hello is running" in out
+
+
+def test_apply_to_a_colony_that_is_down_waits_for_nothing(house: StandIn, colony: Command) -> None:
+    house.add("hello", state="stopped")
+    house.stalled = True
+    assert colony("apply", "hello", "--timeout", "5s").code == 0
+
+
+def test_rm_tells_what_it_would_remove(house: StandIn, colony: Command) -> None:
+    house.add("hello")
+    done = colony("rm", "hello", "--dry-run")
+    assert done.code == 0
+    assert [line.split(maxsplit=2)[1:] for line in done.out.splitlines()[1:]] == [
+        ["web", "would end pid 71"],
+        ["api", "would end pid 71"],
+        ["network", "would remove ns-hello  10.200.0.3"],
+        ["record", "would delete col_hello and its log"],
+        ["folder", "stays: /home/ape/hello"],
+    ]
+    assert "hello" in house.colonies
+    assert colony("rm", "hello", "ghost", "--dry-run").code == 3
 
 
 def test_rm_does_not_ask_where_nobody_can_answer(house: StandIn, colony: Command) -> None:

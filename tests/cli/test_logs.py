@@ -92,9 +92,9 @@ def test_events_tell_what_happened_and_to_whom(house: StandIn, colony: Command) 
     house.publish(type="house", what="keeper_lost", message="the keeper died")
     house.publish(type="colony_applied", colony="hello", colony_id="col_hello", changes=["web: port 1 → 2"])
     assert colony("events").out.splitlines() == [
-        f"{AT}  1  hello  running → failed  setup failed",
-        f"{AT}  2  house  house  the keeper died",
-        f"{AT}  3  hello  colony applied  web: port 1 → 2",
+        f"{AT}       1  hello  running → failed  setup failed",
+        f"{AT}       2  house  keeper lost  the keeper died",
+        f"{AT}       3  hello  colony applied  web: port 1 → 2",
     ]
     assert [json.loads(line)["seq"] for line in colony("events", "--after", "1", "--json").out.splitlines()] == [2, 3]
 
@@ -122,5 +122,5 @@ def test_a_daemon_that_does_not_wait_for_news_is_not_asked_in_a_rush(house: Stan
 
 def test_holes_are_told(house: StandIn, colony: Command) -> None:
     house.events.append({"seq": 9, "type": "missed", "first": 5, "last": 9})
-    assert colony("events", "--after", "4").err == "… 5 events are no longer kept\n"
+    assert colony("events", "--after", "4").err == "… events up to number 9 are no longer kept\n"
     assert colony("events").err == ""

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import machine
 from documents import ROOT, Block, blocks, script
 from world import Shown, checkout, environment, make_a_host, until
 
@@ -214,7 +215,8 @@ def said(*command: str) -> str:
 
 
 SCENES: dict[str, Callable[[Path], None]] = {
-    scene.__name__: scene for scene in (demo, demo_whose_daemon_is_killed, demo_beside_a_daemon, readme)
+    scene.__name__: scene
+    for scene in (demo, demo_whose_daemon_is_killed, demo_beside_a_daemon, readme, *machine.SCENES)
 }
 
 if __name__ == "__main__":

@@ -242,6 +242,14 @@ def test_after_a_shutdown_with_colonies_nothing_is_left_of_them(daemon: Daemon) 
     assert "10_213" not in tables
 
 
+def test_the_shutdown_of_an_empty_house_is_answered(daemon: Daemon) -> None:
+    for _ in range(3):
+        assert "the daemon has ended" in daemon.cli("shutdown", "--colonies").stdout
+        assert daemon.process is not None
+        daemon.process.wait(60)
+        daemon.start()
+
+
 def test_events_are_numbered_on_across_a_kill(daemon: Daemon) -> None:
     daemon.spawn("idle", IDLE)
     daemon.until_ready("idle")

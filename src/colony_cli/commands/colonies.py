@@ -10,7 +10,7 @@ import click
 from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, TABLE, Nearest, colony_argument, command
 from colony_cli.tables import Cell, Column
-from colony_cli.views import services_table, show_colony, since, summary
+from colony_cli.views import show_colony, since, summary
 from colony_cli.waiting import Follower, Goal, broken, follow, up
 from colony_cli.words import clean, duration, plural
 from colony_core.errors import Invalid, NotFound, did_you_mean
@@ -76,7 +76,7 @@ def ls_command(run: Run, *, everything: bool, watch: bool, state: str | None) ->
 )
 @colony_argument
 @click.option("-w", "--watch", is_flag=True, help="again whenever something happens")
-def show_command(run: Run, name: str, *, watch: bool) -> None:
+def show_command(run: Run, name: str | None, *, watch: bool) -> None:
     """Show one colony: state, addresses, services, and the steps of its start."""
     found = run.named(name, lambda ref: run.ask(run.calls.colony(ref)))
 
@@ -96,7 +96,7 @@ def show_command(run: Run, name: str, *, watch: bool) -> None:
 @colony_argument
 @click.argument("what", metavar="[PORT|SERVICE]", required=False)
 @click.option("--print", "only_print", is_flag=True, help="open no browser")
-def open_command(run: Run, name: str, what: str | None, *, only_print: bool) -> None:
+def open_command(run: Run, name: str | None, what: str | None, *, only_print: bool) -> None:
     """Print the address of a colony, a service or a port, and open it where there is a display."""
     view = run.named(name, lambda ref: run.ask(run.calls.colony(ref)))
     url = _address(run, view, what)
@@ -122,8 +122,14 @@ def _folder(path: str | None, template: str | None) -> str:
 
 
 def _would(run: Run, view: Mapping[str, Any]) -> None:
-    run.output.line(f"would spawn {view['name']} from {clean(view['source'])} as {clean(view['user'])}")
-    services_table(run.output, view["services"], plan=True)
+    output = run.output
+    output.line(f"would spawn {clean(view['name'])} from {clean(view['source'])} as {clean(view['user'])}")
+    output.would("namespace", f"would make {view['namespace']}")
+    output.would("veth", "would lay a cable and take a free address")
+    for service in view["services"]:
+        port = f" on :{service['port']}" if service["port"] else ""
+        url = f", seen at {service['url']}" if service["url"] else ""
+        output.would(service["name"], f"would run {service['command']}{port}{url}")
 
 
 def _list(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) -> None:
@@ -146,12 +152,17 @@ def _list(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) ->
         took = view["start_seconds"]
         rows.append([
             Cell(clean(view["name"])), output.state(view["state"]), Cell(f"{ready}/{len(view['services'])}"),
-            Cell(clean((view["url"] or "-").removeprefix("http://") if output.terminal else view["url"] or "-")),
+            Cell(clean(_bare(view["url"]) if output.terminal else view["url"] or "-")),
             Cell(duration(took) if took is not None else "-"), Cell(since(view["created_at"])),
         ])  # fmt: skip
     output.table(columns, rows)
     if output.terminal:
         _beneath(run, found, shown)
+
+
+def _bare(url: str | None) -> str:
+    """An address as it is typed into a browser."""
+    return (url or "-").removeprefix("http://").removesuffix("/")
 
 
 def _beneath(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from colony_cli.context import EVENTS_AT_ONCE, Run
 from colony_cli.forms import ASKS, RESULT, Nearest, command
 from colony_cli.tree import SHELLS
 from colony_cli.views import show_system
-from colony_cli.words import clean, plural
+from colony_cli.words import clean
 from colony_core import __version__
 from colony_core.errors import ColonyError
 
@@ -46,7 +46,10 @@ def tree_command(run: Run) -> None:
     if run.output.json:
         run.output.value(told["tree"])
     else:
-        run.output.lines(clean(line) for line in told["text"].splitlines())
+        lines = told["text"].splitlines()
+        if run.output.ascii:
+            lines = [line.replace("├─", "|-").replace("└─", "`-").replace("│", "|") for line in lines]
+        run.output.lines(clean(line) for line in lines)
 
 
 @command(
@@ -78,13 +81,24 @@ def events_command(run: Run, *, follow: bool, after: int | None) -> None:
         after = events[-1]["seq"]
 
 
-@command("doctor", takes=JSON_ONLY, examples=("colony doctor", "colony doctor --json"), see=("colony status",))
-def doctor_command(run: Run) -> int:
+@command(
+    "doctor",
+    takes=JSON_ONLY,
+    examples=("colony doctor", "colony doctor --json", "colony doctor --fix"),
+    see=("colony status",),
+)
+@click.option("--fix", is_flag=True, help="remove what a killed daemon left and nobody uses; shown first")
+def doctor_command(run: Run, *, fix: bool) -> int:
     """Check this machine: what is there, what is missing, and what to type."""
     from colony_core.config import load_config
-    from colony_core.doctor import examine
+    from colony_core.doctor import clear_leftovers, examine
 
-    findings = examine(load_config(run.environ))
+    config = load_config(run.environ)
+    if fix:
+        clear_leftovers(
+            config, tell=lambda leftover: run.output.note(f"removing {clean(leftover.what)}  {clean(leftover.where)}")
+        )
+    findings = examine(config)
     broken = sum(finding.state == "broken" for finding in findings)
     if run.output.json:
         keys = ("check", "state", "found", "mend")
@@ -140,14 +154,15 @@ def _tell(run: Run, events: list[dict[str, Any]]) -> None:
         if run.output.json:
             run.output.item(event)
         elif event["type"] == "missed":
-            run.output.note(f"… {plural(event['last'] - event['first'] + 1, 'event')} are no longer kept", "grey")
+            # Not how many: a daemon that begins anew leaves numbers out that no event ever had.
+            run.output.note(f"{run.output.ellipsis} events up to number {event['last']} are no longer kept", "grey")
         else:
             run.output.line(_sentence(run, event))
     run.output.flush()
 
 
 def _sentence(run: Run, event: Mapping[str, Any]) -> str:
-    what = clean(event["type"].replace("_", " "))
+    what = clean(event.get("what") or event["type"]).replace("_", " ")
     if "state" in event:
         mark = run.output.state(event["state"])
         shown = mark.paint(mark.text) if mark.paint else mark.text
@@ -156,4 +171,4 @@ def _sentence(run: Run, event: Mapping[str, Any]) -> str:
     who = "/".join(clean(event[key]) for key in ("colony", "service") if event.get(key))
     why = event.get("reason") or event.get("message") or "; ".join(event.get("changes", ()))
     at = run.output.paint(clean(event["at"]), "grey")
-    return f"{at}  {event['seq']}  {who or 'house'}  {what}{'  ' + clean(why) if why else ''}"
+    return f"{at}  {event['seq']:>6}  {who or 'house'}  {what}{'  ' + clean(why) if why else ''}"

@@ -9,7 +9,7 @@ from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, Duration, Nearest, colonies_argument, colony_argument, command
 from colony_cli.prompts import confirm
 from colony_cli.views import summary
-from colony_cli.waiting import Follower, Goal, broken, down, each, follow, gone, settled, up, up_again
+from colony_cli.waiting import Follower, Goal, applied, broken, down, each, follow, gone, settled, up, up_again
 from colony_cli.words import clean
 from colony_core.errors import Invalid, NotFound, WrongState
 
@@ -57,28 +57,41 @@ def restart_command(run: Run, names: tuple[str, ...], *, grace: float | None, no
 )
 @colony_argument
 @click.option("--dry-run", is_flag=True, help="only tell the difference")
-def apply_command(run: Run, name: str, *, dry_run: bool) -> None:
-    """Read an edited colony.toml again and restart only what changed."""
+@no_wait
+def apply_command(run: Run, name: str | None, *, dry_run: bool, no_wait: bool) -> int:
+    """Read an edited colony.toml again, restart only what changed, and wait until that is up."""
+    after = 0 if dry_run else run.last_event()
     view = run.named(name, lambda ref: run.ask(run.calls.apply(ref, dry_run=dry_run)))
-
-    def show() -> None:
-        if not view["changes"]:
-            run.output.line("nothing changed")
-        run.output.lines(clean(change) for change in view["changes"])
-        if view["restarted"]:
-            run.output.line(f"{'would restart' if dry_run else 'restarted'}: {clean(', '.join(view['restarted']))}")
-
-    run.output.result({"name": view["colony"]["name"], **view}, show)
+    restarted = "".join(f", {clean(service)}" for service in view["restarted"])[2:]
+    if run.tells_steps:
+        run.output.lines(clean(change) for change in view["changes"] or ["nothing changed"])
+        if restarted:
+            run.output.line(f"{'would restart' if dry_run else 'restarts'}: {restarted}")
+        run.output.flush()
+    if dry_run or no_wait or not view["changes"] or view["colony"]["state"] != "running":
+        run.output.result({"name": view["colony"]["name"], **view}, lambda: None)
+        return 0
+    follower = Follower(run, view["colony"]["id"], after=after)
+    arrived = follow(run, applied(follower, view), follower, steps=run.tells_steps, only=follower.started)
+    run.output.result({"name": arrived["name"], **view, "colony": arrived}, lambda: run.output.line(summary(arrived)))
+    return run.failed_softly(broken(arrived))
 
 
 @command(
-    "rm", takes=ASKS | RESULT | {"yes"}, examples=("colony rm hello", "colony rm web api --yes"), see=("colony stop",)
+    "rm",
+    takes=ASKS | RESULT | {"yes"},
+    examples=("colony rm hello", "colony rm hello --dry-run", "colony rm web api --yes"),
+    see=("colony stop",),
 )
-@colonies_argument
-def rm_command(run: Run, names: tuple[str, ...]) -> int:
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="only tell what would be removed")
+def rm_command(run: Run, names: tuple[str, ...], *, dry_run: bool) -> int:
     """Remove colonies: processes, network, record and log. Their folders stay as they are."""
     views, code = each(run, names, lambda name: run.ask(run.calls.colony(name)))
     if not views:
+        return code
+    if dry_run:
+        run.output.results(views, lambda: _would_remove(run, views))
         return code
     listed = ", ".join(view["name"] for view in views)
     question = f"Remove {listed}? Records and logs are deleted, folders stay."
@@ -111,7 +124,7 @@ def rm_command(run: Run, names: tuple[str, ...]) -> int:
     metavar="S",
     help="running, ready, stopped, failed or gone",
 )
-def wait_command(run: Run, name: str, *, state: str) -> None:
+def wait_command(run: Run, name: str | None, *, state: str) -> None:
     """Wait until a colony is running (or ready: with every service), stopped, failed or gone."""
     after = run.last_event()
     try:
@@ -122,6 +135,18 @@ def wait_command(run: Run, name: str, *, state: str) -> None:
             raise
         view = {"name": name, "state": "gone"}
     run.output.result(view, lambda: run.output.line(f"{clean(view['name'])} is {state}"))
+
+
+def _would_remove(run: Run, views: list[dict[str, Any]]) -> None:
+    for view in views:
+        run.output.line(f"would remove {clean(view['name'])}")
+        for service in view["services"]:
+            if service["pid"]:
+                run.output.would(service["name"], f"would end pid {service['pid']}")
+        if view["address"]:
+            run.output.would("network", f"would remove {view['namespace']}  {view['address']}")
+        run.output.would("record", f"would delete {view['id']} and its log")
+        run.output.would("folder", f"stays: {view['source']}")
 
 
 def _goal(state: str) -> Goal:
@@ -138,6 +163,7 @@ def _goal(state: str) -> Goal:
 
 def _change(run: Run, names: tuple[str, ...], call: Callable[[str], Any], goal: Goal, *, wait: bool) -> int:
     """Asks for every colony first, so that they change together, then waits for each."""
+    names = names or (run.here(),)
     if len(set(names)) < len(names):
         raise Invalid("wrong-use", "a colony is named twice", "name each once")
     after = run.last_event() if wait else 0

@@ -34,7 +34,7 @@ _COLOURS = ("blue", "green", "amber")
 @click.option("-t", "--timestamps", is_flag=True, help="the moment before each line")
 @click.option("--raw", is_flag=True, help="the text as it was written, with every escape sequence")
 def logs_command(
-    run: Run, name: str, services: tuple[str, ...], *, follow: bool, tail: int | None,
+    run: Run, name: str | None, services: tuple[str, ...], *, follow: bool, tail: int | None,
     since: float | None, until: float | None, timestamps: bool, raw: bool,
 ) -> None:  # fmt: skip
     """Print a colony's log: all of it, the last lines, or as it grows. Escape sequences are made visible."""

@@ -21,7 +21,7 @@ grace_option = click.option("--grace", type=Duration(), metavar="T", help="betwe
     "ls", takes=ASKS | TABLE, examples=("colony service ls hello", "colony service ls hello -q"), see=("colony show",)
 )
 @colony_argument
-def service_ls_command(run: Run, name: str) -> None:
+def service_ls_command(run: Run, name: str | None) -> None:
     """List the services of a colony."""
     views = run.named(name, lambda ref: run.ask(run.calls.services(ref)))
     run.output.results(views, lambda: services_table(run.output, views))
@@ -36,7 +36,7 @@ def service_ls_command(run: Run, name: str) -> None:
 @colony_argument
 @service_argument
 @no_wait
-def service_start_command(run: Run, name: str, service: str | None, *, no_wait: bool) -> int:
+def service_start_command(run: Run, name: str | None, service: str | None, *, no_wait: bool) -> int:
     """Start a service, or all of a colony's."""
     return _change(run, name, service, "start", grace=None, wait=not no_wait)
 
@@ -48,7 +48,7 @@ def service_start_command(run: Run, name: str, service: str | None, *, no_wait: 
 @service_argument
 @grace_option
 @no_wait
-def service_stop_command(run: Run, name: str, service: str | None, *, grace: float | None, no_wait: bool) -> int:
+def service_stop_command(run: Run, name: str | None, service: str | None, *, grace: float | None, no_wait: bool) -> int:
     """Stop a service, or all of a colony's; the colony itself stays up."""
     return _change(run, name, service, "stop", grace=grace, wait=not no_wait)
 
@@ -58,14 +58,16 @@ def service_stop_command(run: Run, name: str, service: str | None, *, grace: flo
 @service_argument
 @grace_option
 @no_wait
-def service_restart_command(run: Run, name: str, service: str | None, *, grace: float | None, no_wait: bool) -> int:
+def service_restart_command(
+    run: Run, name: str | None, service: str | None, *, grace: float | None, no_wait: bool
+) -> int:
     """Restart a service, or all of a colony's."""
     return _change(run, name, service, "restart", grace=grace, wait=not no_wait)
 
 
 def _change(
     run: Run,
-    name: str,
+    name: str | None,
     service: str | None,
     verb: Literal["start", "stop", "restart"],
     *,

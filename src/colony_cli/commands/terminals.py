@@ -32,7 +32,7 @@ PIECE_BYTES = 65536
 @click.option(
     "-e", "--env", "pairs", metavar="KEY=VALUE", multiple=True, help="a variable over the colony's environment"
 )
-@click.argument("name")
+@click.argument("name", metavar="[NAME]")
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(run: Run, name: str, words: tuple[str, ...], *, cwd: str | None, pairs: tuple[str, ...]) -> int:
     """Run a command in a colony's network and folder. Its output, input and exit code pass through; Ctrl-C ends it."""

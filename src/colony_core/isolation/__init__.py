@@ -7,9 +7,9 @@ ruleset; `names` answers DNS inside a cell where the host's resolver listens on 
 """
 
 from .addresses import Addresses, AddressPlan
-from .cell import Cell, Listener, Step, kill_namespace
+from .cell import Cell, Listener, Step, kill_namespace, pids_in
 from .fake import FakeIsolation, open_fake_isolation
-from .firewall import EgressReport, docker_blocks_forwarding
+from .firewall import EgressReport, docker_blocks_forwarding, firewall_stands
 from .modes import Mode, ModeReport
 from .names import host_nameservers, needs_forwarding, serve_names
 from .opening import open_isolation
@@ -31,12 +31,14 @@ __all__ = [
     "choose_mode",
     "docker_blocks_forwarding",
     "enter_rootless",
+    "firewall_stands",
     "host_nameservers",
     "is_rootless",
     "kill_namespace",
     "needs_forwarding",
     "open_fake_isolation",
     "open_isolation",
+    "pids_in",
     "probe",
     "serve_names",
 ]

@@ -94,6 +94,11 @@ def unload(table: str) -> None:
     _nft("-f", "-", feed=f"table inet {table}\ndelete table inet {table}\n")
 
 
+def firewall_stands(run_dir: Path) -> bool:
+    """Whether the firewall of the daemon of a run folder stands in the calling thread's network."""
+    return table_name(run_dir) in _nft("list", "tables").split()
+
+
 def _nft(*arguments: str, feed: str = "") -> str:
     try:
         with ambient_for_child():

@@ -1,4 +1,4 @@
-"""Walks through the house and says what is missing and how to mend it. Changes nothing."""
+"""What this machine has and lacks. Changes nothing."""
 
 import os
 import platform
@@ -11,8 +11,8 @@ from typing import Literal
 
 import attrs
 
-from . import isolation, processes
-from .config import Config
+from colony_core import isolation, processes
+from colony_core.config import Config
 
 State = Literal["ok", "warn", "broken"]
 RESOLV_CONF = Path("/etc/resolv.conf")
