@@ -36,11 +36,11 @@ class Reply(Generic[R]):
         self._box = box
 
     def set(self, value: R) -> None:
-        """Answers. If the caller has gone, or was answered already, nothing happens."""
+        """Answers; not a checkpoint. If the caller has gone, or was answered already, nothing happens."""
         self._answer(value, None)
 
     def fail(self, error: Exception) -> None:
-        """Raises `error` at the caller; the actor lives on."""
+        """Raises `error` at the caller; the actor lives on. Not a checkpoint."""
         self._answer(None, error)
 
     def _answer(self, value: object, error: Exception | None) -> None:
@@ -75,7 +75,7 @@ class Actor:
     def defer(self) -> Reply[Any]:
         """Takes the reply out of the handler's hands: its return value is ignored, answer with `set` or `fail` when you know.
 
-        To answer and then end: `self.defer().set(value)`, then raise PlannedStop. Raises RuntimeError outside of a call.
+        To answer and then end: `self.defer().set(value)`, then raise PlannedStop. Not a checkpoint. Raises RuntimeError outside of a call.
         """
         call = self._call
         if call is None:
@@ -149,7 +149,10 @@ class Ref:
             self._box.put(msg)
 
     async def send(self, msg: object) -> None:
-        """A cast that waits for room under BLOCK: backpressure. A checkpoint. Silent if nobody is there, or no longer."""
+        """A cast that waits for room under BLOCK: backpressure. A checkpoint; cancelled, nothing is sent.
+
+        Silent if nobody is there, or no longer.
+        """
         self.require(type(msg))
         box = self._box
         if box is None:
@@ -160,7 +163,7 @@ class Ref:
             await box.put_patiently(msg)
 
     def notify(self, msg: object) -> None:
-        """A cast outside the mailbox's bound and ahead of it: for results of work that the actor itself has ordered."""
+        """A cast outside the mailbox's bound and ahead of it: for results of work that the actor itself has ordered. Not a checkpoint."""
         self.require(type(msg))
         if self._box is not None:
             self._box.put_control(msg)

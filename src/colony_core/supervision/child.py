@@ -89,7 +89,7 @@ class Child:
     async def wait_up(self) -> Any:
         """The value of the current incarnation, or of the next one if the child is about to come back.
 
-        A checkpoint. Raises NotRunning if the child is down and nobody is bringing it back.
+        A checkpoint; cancelling it does nothing to the child. Raises NotRunning if the child is down and nobody is bringing it back.
         """
         while self.state is not State.UP:
             if self.state is State.DOWN:
@@ -102,7 +102,7 @@ class Child:
         return self.value
 
     async def wait_exit(self) -> Exit:
-        """Monitors: the end of the current incarnation, at once if there is none. A checkpoint.
+        """Monitors: the end of the current incarnation, at once if there is none. A checkpoint; cancelling it does nothing to the child.
 
         Raises NotRunning if the child never ran.
         """
@@ -129,7 +129,7 @@ class Child:
     async def linked(self) -> AsyncGenerator[None, None]:
         """Links the block to the current incarnation: if that ends abnormally, the block is cancelled and ActorDied is raised.
 
-        Raises NotRunning if there is no incarnation to link to.
+        Not a checkpoint on the way in or out. Raises NotRunning if there is no incarnation to link to.
         """
         if self.status is None:
             raise self._not_running()

@@ -13,7 +13,7 @@ class Driver(Engine):
     """The one task of a supervisor. It sleeps unless there is a sequence to do, or something is due."""
 
     def children(self) -> tuple[Child, ...]:
-        """A snapshot in start order."""
+        """A snapshot in start order. Not a checkpoint."""
         return tuple(self.kids.values())
 
     async def drive(self, status: Status | None, ready: trio.Event | None = None) -> None:

@@ -50,7 +50,8 @@ class DynamicSupervisor(Supervisor):
     async def spawn(self, *args: Any) -> Child:
         """Starts a child from the template; `args` follow those of the template and are kept for restarts.
 
-        Raises ChildStartError, TooManyChildren or NotRunning; cancelled, the child is undone.
+        A checkpoint; if the caller is cancelled, the child is stopped and forgotten first. Raises ChildStartError, TooManyChildren or
+        NotRunning.
         """
         if self.template is None:
             raise TypeError("this supervisor has no template to spawn from; use start_child")
@@ -60,14 +61,14 @@ class DynamicSupervisor(Supervisor):
         return child
 
     async def start_child(self, spec: ChildSpec) -> Child:
-        """Starts any child beside the others; ids need not be unique. Errors as for `spawn`."""
+        """Starts any child beside the others; ids need not be unique. A checkpoint; errors and cancellation as for `spawn`."""
         check_fits(spec, self.auto_shutdown)
         return await self._add(spec, spec.id, ())
 
     async def run(self, fn: Callable[..., Awaitable[R]], *args: Any) -> R:
         """Runs `fn(*args)` as one temporary task and returns its result; its error is ours.
 
-        If the caller is cancelled, the task is stopped before Cancelled goes on. Raises ActorDied if somebody stopped the task.
+        A checkpoint; if the caller is cancelled, the task is stopped first. Raises ActorDied if somebody stopped the task.
         """
         errand: _Errand[R] = _Errand(fn, args)
         spec = ChildSpec(id=getattr(fn, "__name__", "errand"), run=errand, restart=Restart.TEMPORARY)
@@ -86,19 +87,19 @@ class DynamicSupervisor(Supervisor):
         return errand.value  # type: ignore[return-value]
 
     async def restart_child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
-        """Refused: what is down is forgotten. Raises NotForDynamic."""
+        """Refused, without a checkpoint: what is down is forgotten. Raises NotForDynamic."""
         raise NotForDynamic(
             f"a dynamic supervisor cannot restart child {getattr(id, 'id', id)!r}: it forgets what is down"
         )
 
     async def delete_child(self, id: ID | Child) -> None:  # noqa: A002 - the word of the specs
-        """Refused: what is down is forgotten. Raises NotForDynamic."""
+        """Refused, without a checkpoint: what is down is forgotten. Raises NotForDynamic."""
         raise NotForDynamic(
             f"a dynamic supervisor has no child {getattr(id, 'id', id)!r} to delete: it forgets what is down"
         )
 
     def child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
-        """The handle of a child by its id, which must be unique. Raises NoSuchChild."""
+        """The handle of a child by its id, which must be unique. Not a checkpoint. Raises NoSuchChild."""
         if isinstance(id, Child):
             return super().child(id)
         found = [child for child in self.kids.values() if child.id == id]
@@ -168,7 +169,7 @@ def open_dynamic_supervisor(
     rng: random.Random | None = None,
     **spec: Any,
 ) -> AbstractAsyncContextManager[DynamicSupervisor]:
-    """A supervisor without children at first, for the length of the block. Errors and cancellation as for `open_supervisor`.
+    """A supervisor without children at first, for the length of the block. Errors, checkpoints and cancellation as for `open_supervisor`.
 
     `run` with `restart` and further fields of ChildSpec in `spec` is the template that `spawn` starts; or `run` is a whole ChildSpec.
     `most` bounds the number of children, those that restart included.

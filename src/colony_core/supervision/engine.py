@@ -320,7 +320,10 @@ class Engine:
     # -- stopping
 
     def stop(self) -> None:
-        """Asks for an orderly stop; fine to call twice. What waits for its turn is refused, what runs is stopped by the driver."""
+        """Asks for an orderly stop; fine to call twice. Not a checkpoint.
+
+        What waits for its turn is refused, what runs is stopped in reverse.
+        """
         if self.stop_called:
             return
         self.stop_called = True

@@ -75,7 +75,10 @@ class Status(trio.TaskStatus[Any]):
 
     @property
     def stopping(self) -> trio.Event:
-        """Set when the child is asked to stop. Touching it opts in to the soft stop: no cancellation until the grace is over."""
+        """Set when the child is asked to stop. Touching it opts in to the soft stop: no cancellation until the grace is over.
+
+        Not a checkpoint; `await status.stopping.wait()` is one.
+        """
         event = self._stopping
         if event is None:
             event = self._stopping = trio.Event()
@@ -87,7 +90,10 @@ class Status(trio.TaskStatus[Any]):
 
     @contextmanager
     def cleanup(self) -> Generator[trio.CancelScope, None, None]:
-        """Shields the block from cancellation, until the supervisor cuts it because the grace is over."""
+        """Shields the block from cancellation, until the supervisor cuts it because the grace is over.
+
+        Not a checkpoint. Checkpoints in the block raise Cancelled once it is cut, at once if it has been cut before.
+        """
         scope = trio.CancelScope(shield=not self.cut_called)
         if self.shields is None:
             self.shields = []

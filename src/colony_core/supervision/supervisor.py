@@ -63,7 +63,7 @@ class Supervisor(Driver):
     # -- requests
 
     async def start_child(self, spec: ChildSpec) -> Child:
-        """Appends and starts a child. If the caller is cancelled, the child is undone before Cancelled goes on.
+        """Appends and starts a child. A checkpoint; if the caller is cancelled, the child is stopped and forgotten first.
 
         Raises ChildStartError (the spec is not kept), AlreadyStarted, AlreadyPresent or NotRunning. A child that raises Ignore is
         returned down, and its spec is kept unless it is temporary.
@@ -81,8 +81,8 @@ class Supervisor(Driver):
     async def stop_child(self, id: ID | Child) -> Exit:  # noqa: A002 - the word of the specs
         """Stops a child: softly, then cut when its grace is over. Always gets in, whatever the supervisor is doing.
 
-        The spec is kept unless the child is temporary. What waits to be restarted is down at once. If the caller is cancelled, the
-        stop goes on. Raises NoSuchChild.
+        The spec is kept unless the child is temporary. What waits to be restarted is down at once. A checkpoint; if the caller is
+        cancelled, the stop goes on. Raises NoSuchChild.
         """
         child = self.child(id)
         self.dismiss(child)
@@ -92,8 +92,9 @@ class Supervisor(Driver):
         return await child.wait_exit()
 
     async def restart_child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
-        """Starts a child that is down, at its old place. Never counts against the limit; cancelled, it is undone.
+        """Starts a child that is down, at its old place; never counts against the limit.
 
+        A checkpoint; if the caller is cancelled, the child is stopped first, and its spec stays.
         Raises ChildStartError (it stays down, nobody retries), ChildRunning, ChildRestarting, NoSuchChild or NotRunning.
         """
         child = await self._down(id)
@@ -101,14 +102,17 @@ class Supervisor(Driver):
         return await self._start(child)
 
     async def delete_child(self, id: ID | Child) -> None:  # noqa: A002 - the word of the specs
-        """Forgets a child that is down. Raises ChildRunning, ChildRestarting or NoSuchChild."""
+        """Forgets a child that is down. A checkpoint; if the caller is cancelled, nothing is forgotten.
+
+        Raises ChildRunning, ChildRestarting or NoSuchChild.
+        """
         child = await self._down(id)
         await trio.lowlevel.checkpoint()
         if self.kids.get(child.key) is child and child.state is State.DOWN:
             del self.kids[child.key]
 
     def child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
-        """The handle of a child by its id. Raises NoSuchChild."""
+        """The handle of a child by its id. Not a checkpoint. Raises NoSuchChild."""
         key = id.key if isinstance(id, Child) else id
         child = self.kids.get(key)
         if child is None or (isinstance(id, Child) and child is not id):
@@ -116,15 +120,15 @@ class Supervisor(Driver):
         return child
 
     def counts(self) -> Counts:
-        """How many children there are, and of what sort."""
+        """How many children there are, and of what sort. Not a checkpoint."""
         return Counts.of(self.kids.values())
 
     def report(self) -> Report:
-        """A snapshot of the tree from here down."""
+        """A snapshot of the tree from here down. Not a checkpoint."""
         return snapshot(self.path[-1] if self.path else "", self)
 
     async def wait(self) -> None:
-        """Until the supervisor has stopped; raises RestartLimit or whatever else ended it."""
+        """Until the supervisor has stopped; raises RestartLimit or whatever else ended it. A checkpoint; cancelling it stops nothing."""
         await self.over.wait()
         if self.failure is not None:
             raise self.failure
@@ -195,7 +199,7 @@ def open_supervisor(
     on_event: Hook | None = None,
     rng: random.Random | None = None,
 ) -> AbstractAsyncContextManager[Supervisor]:
-    """Starts the specs in order, runs the block, stops them in reverse.
+    """Starts the specs in order, runs the block, stops them in reverse. A checkpoint on the way in and out.
 
     Cancelling the block from outside becomes an orderly stop bounded by the graces; then Cancelled goes on. If the supervisor ends by
     itself, the block is cancelled once the last child has stopped, and RestartLimit (or what else ended it) is raised from here.
