@@ -78,6 +78,7 @@ def dynamic(template: ChildSpec) -> AbstractAsyncContextManager[DynamicSuperviso
 SLEEPER = ChildSpec(id="sleeper", run=sleeper)
 GET = Get()
 SERVER = actor_spec("server", Server)
+BRUTAL = actor_spec("brutal", Server, grace=0)
 
 
 @asynccontextmanager
@@ -119,19 +120,14 @@ async def spawn(live: int) -> AsyncIterator[Block]:
 
 @asynccontextmanager
 async def spawn_batch() -> AsyncIterator[Block]:
-    """Concurrent `spawn`, fifty at a time."""
+    """`spawn_many`, fifty at a time."""
     async with dynamic(SLEEPER) as supervisor:
         children: list[Child] = []
-
-        async def one() -> None:
-            children.append(await supervisor.spawn())
 
         async def block(n: int) -> float:
             begin = perf_counter()
             for _ in range(n // BATCH):
-                async with trio.open_nursery() as callers:
-                    for _ in range(BATCH):
-                        callers.start_soon(one)
+                children.extend(await supervisor.spawn_many([()] * BATCH))
             took = perf_counter() - begin
             await _clear(supervisor, children)
             return took

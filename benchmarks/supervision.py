@@ -183,7 +183,11 @@ def _resident() -> int:
 
 
 SOFT = partial(_alone, partial(bare.stop, mailboxes=True)), partial(_alone, partial(ours.stop, template=ours.SERVER))
-HARD = partial(_alone, partial(bare.stop, mailboxes=False)), partial(_alone, partial(ours.stop, template=ours.SLEEPER))
+HARD = partial(_alone, partial(bare.stop, mailboxes=True)), partial(_alone, partial(ours.stop, template=ours.BRUTAL))
+IDLERS = (
+    partial(_alone, partial(bare.stop, mailboxes=False)),
+    partial(_alone, partial(ours.stop, template=ours.SLEEPER)),
+)
 MANY = partial(bare.call_by_channel, callers=CALLERS), partial(ours.call, callers=CALLERS)
 TIMED = partial(bare.call_by_channel, deadline=DEADLINE_SECONDS), partial(ours.call, timeout=DEADLINE_SECONDS)
 ROWS = (
@@ -198,7 +202,8 @@ ROWS = (
     Row("call.deadline", "fail_after + memory channel per call", *TIMED, 2_000, 2.2, 3.0),
     Row("cast", "send_nowait + async for", bare.cast, ours.cast, 10_000, 8.0, 14.0),
     Row("stop.soft", "nursery cancel, tasks with channels", *SOFT, STOPPED, 1.7, 2.8),
-    Row("stop.hard", "nursery cancel, tasks with scopes", *HARD, STOPPED, 0.85, 1.0),
+    Row("stop.hard", "nursery cancel, tasks with channels", *HARD, STOPPED, 0.85, 1.0),
+    Row("stop.hard.idle", "nursery cancel, tasks with scopes", *IDLERS, STOPPED, 0.85, 1.0),
 )  # fmt: skip
 UNITS: dict[str, Callable[[], AbstractAsyncContextManager[Grow]]] = {
     "task with a scope": partial(bare.crowd, mailboxes=False),

@@ -29,6 +29,27 @@ class Job:
         self.delay = 0.0
 
 
+class Starter:
+    """The task that has asked for the start of some children, and waits until each of them is up or has failed."""
+
+    __slots__ = ("children", "errors", "left", "raise_cancel", "task")
+
+    def __init__(self, children: tuple["Child", ...]) -> None:
+        self.task = current_task()
+        self.children = children
+        self.left = len(children)
+        self.errors: list[BaseException] | None = None
+        self.raise_cancel: Any = None
+
+    def over(self, error: BaseException | None) -> None:
+        """One of the starts has come to its end; the last one wakes the task."""
+        self.left -= 1
+        if error is not None:
+            self.errors = [*(self.errors or ()), error]
+        if not self.left:
+            reschedule(self.task)
+
+
 class _UpWaiter:
     """One task in `Child.wait_up`. Gets the value at the moment of the start: by the time it runs, the child may be gone again."""
 
@@ -55,16 +76,16 @@ class Child:
 
     __slots__ = (
         "__weakref__", "_monitors", "_waiting_up", "add", "doomed", "extra", "held", "id", "incarnation", "job", "key", "last_exit",
-        "leader", "restarts", "revived", "since", "spec", "start_error", "starter", "state", "status", "streak", "value",
+        "leader", "restarts", "revived", "since", "spec", "starter", "state", "status", "streak", "value",
     )  # fmt: skip
 
-    def __init__(self, spec: ChildSpec, identity: ID, extra: tuple[Any, ...] = ()) -> None:
+    def __init__(self, spec: ChildSpec, identity: ID, since: float, extra: tuple[Any, ...] = ()) -> None:
         self.id = identity
         self.spec = spec
         self.state = State.DOWN
         self.incarnation = 0
         self.restarts = 0
-        self.since = trio.current_time()
+        self.since = since
         self.value: Any = None
         self.last_exit: Exit | None = None
         # From here on: the supervisor's own notes.
@@ -78,8 +99,7 @@ class Child:
         self.add = True  # its spec goes if its start fails
         self.revived = False  # this incarnation is the supervisor's doing
         self.streak = 0
-        self.starter: Task | None = None
-        self.start_error: BaseException | None = None
+        self.starter: Starter | None = None
         self._waiting_up: set[_UpWaiter] | None = None
         self._monitors: dict[object, Callable[[Exit], None]] | None = None
 
@@ -171,10 +191,10 @@ class Child:
         if self._waiting_up is not None:
             self._waiting_up.discard(waiter)
 
-    def move(self, state: State) -> None:
+    def move(self, state: State, now: float) -> None:
         """Changes the state and wakes those who wait for it. For the supervisor."""
         self.state = state
-        self.since = trio.current_time()
+        self.since = now
         if self._waiting_up is not None and (state is State.UP or state is State.DOWN):
             waiting, self._waiting_up = self._waiting_up, None
             for waiter in waiting:

@@ -42,12 +42,13 @@ class Driver(Engine):
 
     async def _pause(self) -> None:
         """Until something happens or is due; the only place where the driver waits, so an idle supervisor takes no step."""
-        until = min(self.alarms.next_due(), self.deadlines.next_due())
-        self.deadlines.armed = until
+        until = min(self.alarms.next_due(), self.deadlines.next_due(), self.graces.next_due())
+        self.deadlines.armed = self.graces.armed = until
         await self.bell.wait(until)
-        now = trio.current_time()
+        now = self.now()
         self.alarms.fire(now)
         self.deadlines.reap(now)
+        self.graces.reap(now)
 
     async def _boot(self) -> None:
         for child in self.children():
@@ -90,7 +91,7 @@ class Driver(Engine):
         member.job = None
         member.leader = leader
         if member.state is State.DOWN:
-            member.move(State.RESTARTING)
+            member.move(State.RESTARTING, self.now())
 
     async def _start_group(self, members: list[Child], leader: Child) -> None:
         for place, member in enumerate(members):
@@ -116,4 +117,4 @@ class Driver(Engine):
                 await self._pause()
             if child.state is not State.DOWN:
                 child.job = child.leader = None
-                child.move(State.DOWN)
+                child.move(State.DOWN, self.now())

@@ -1,7 +1,7 @@
 """Many alike children in no order: they start and stop concurrently, and none of them needs an id."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -53,17 +53,37 @@ class DynamicSupervisor(Supervisor):
         A checkpoint; if the caller is cancelled, the child is stopped and forgotten first. Raises ChildStartError, TooManyChildren or
         NotRunning.
         """
-        if self.template is None:
-            raise TypeError("this supervisor has no template to spawn from; use start_child")
-        child = await self._add(self.template, None, args)
+        child = self._child(self._needed_template(), None, args)
+        await self._start(child)
         if child.temporary:
             child.extra = ()
         return child
 
+    async def spawn_many(self, each: Iterable[tuple[Any, ...]]) -> list[Child]:
+        """Starts a child from the template for each tuple of arguments, all at once. All or none.
+
+        If one fails to start, or the caller is cancelled, those that are up are stopped again before the error goes on. Raises
+        ChildStartError (the first one; events tell them all), TooManyChildren or NotRunning.
+        """
+        template = self._needed_template()
+        children = [self._child(template, None, args) for args in each]
+        if not children:
+            await trio.lowlevel.checkpoint()
+            return children
+        if len(self.kids) + len(children) > self.most:
+            raise self._too_many()
+        await self._start(*children)
+        for child in children:
+            if child.temporary:
+                child.extra = ()
+        return children
+
     async def start_child(self, spec: ChildSpec) -> Child:
         """Starts any child beside the others; ids need not be unique. A checkpoint; errors and cancellation as for `spawn`."""
         check_fits(spec, self.auto_shutdown)
-        return await self._add(spec, spec.id, ())
+        child = self._child(spec, spec.id, ())
+        await self._start(child)
+        return child
 
     async def run(self, fn: Callable[..., Awaitable[R]], *args: Any) -> R:
         """Runs `fn(*args)` as one temporary task and returns its result; its error is ours.
@@ -72,7 +92,8 @@ class DynamicSupervisor(Supervisor):
         """
         errand: _Errand[R] = _Errand(fn, args)
         spec = ChildSpec(id=getattr(fn, "__name__", "errand"), run=errand, restart=Restart.TEMPORARY)
-        child = await self._add(spec, spec.id, ())
+        child = self._child(spec, spec.id, ())
+        await self._start(child)
         try:
             end = await child.wait_exit()
         except trio.Cancelled:
@@ -107,13 +128,22 @@ class DynamicSupervisor(Supervisor):
             return found[0]
         raise NoSuchChild(f"{len(found) or 'no'} children are called {id!r}; a handle tells them apart")
 
-    async def _add(self, spec: ChildSpec, identity: ID, args: tuple[Any, ...]) -> Child:
+    def _needed_template(self) -> ChildSpec:
+        if self.template is None:
+            raise TypeError("this supervisor has no template to spawn from; use start_child")
+        return self.template
+
+    def _child(self, spec: ChildSpec, identity: ID, args: tuple[Any, ...]) -> Child:
+        """A child that is not started yet, nor known."""
         if len(self.kids) >= self.most:
-            raise TooManyChildren(f"there are {len(self.kids)} children, and there may be {self.most:g} at most")
+            raise self._too_many()
         self._number += 1
-        child = Child(spec, self._number if identity is None else identity, args)
+        child = Child(spec, self._number if identity is None else identity, self.now(), args)
         child.key = self._number
-        return await self._start(child)
+        return child
+
+    def _too_many(self) -> TooManyChildren:
+        return TooManyChildren(f"there are {len(self.kids)} children, and there may be {self.most:g} at most")
 
     async def _stop_all(self) -> None:
         """The final stop: all are asked at once, so it takes as long as the slowest."""
@@ -122,12 +152,12 @@ class DynamicSupervisor(Supervisor):
                 self.request_stop(child)
             else:
                 child.job = None
-                child.move(State.DOWN)
+                child.move(State.DOWN, self.now())
                 del self.kids[child.key]
         while self.kids:
             await self._pause()
         for ends in self._unclean.values():
-            tell(self.on_event, StopFailed(self.path, trio.current_time(), ends[0], len(ends)))
+            tell(self.on_event, StopFailed(self.path, self.now(), ends[0], len(ends)))
         self._unclean.clear()
 
     def report_stop(self, child: Child, end: Exit) -> None:

@@ -23,7 +23,7 @@ from math import inf
 from typing import TypeVar
 
 import trio
-from trio.lowlevel import cancel_shielded_checkpoint, current_task, reschedule
+from trio.lowlevel import cancel_shielded_checkpoint, current_clock, current_task
 
 from .child import Child, Job
 from .errors import ChildStartError, EndedUnasked, Ignore, NotRunning, PlannedStop, RestartLimit
@@ -54,6 +54,7 @@ class Engine:
         on_event: Hook,
         rng: random.Random,
     ) -> None:
+        self.now = current_clock().current_time
         self.path = path
         self.on_event = on_event
         self.rng = rng
@@ -63,7 +64,8 @@ class Engine:
         self.kids: dict[ID, Child] = {}
         self.bell = Bell()
         self.alarms = Alarms()
-        self.deadlines = Deadlines(self.bell)
+        self.deadlines = Deadlines(self.bell)  # of calls to the actors among the children
+        self.graces = Deadlines(self.bell)
         self.stop_called = False
         self.failure: BaseException | None = None
         self.sequence = True  # the driver holds the turn; it begins with the first starts
@@ -85,21 +87,24 @@ class Engine:
     def submit(self, job: Job) -> None:
         """Does the job now if it is its turn, else later."""
         job.child.job = job
-        self._jobs.append(job)
-        if not self.sequence and self._launching is None:
-            self.next_job()
+        if self._jobs or self.sequence or self._launching is not None or self.stop_called:
+            self._jobs.append(job)
+        else:
+            self._begin(job)
 
     def next_job(self) -> None:
         """Goes on with what has queued up, until something holds the turn again."""
         jobs = self._jobs
         while jobs and not self.sequence and self._launching is None and not self.stop_called:
             job = jobs.popleft()
-            if job.child.job is not job:
-                continue
-            if job.child.state is State.RESTARTING:
-                self._restart(job)
-            else:
-                self.launch(job.child, revived=False)
+            if job.child.job is job:
+                self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        if job.child.state is State.RESTARTING:
+            self._restart(job)
+        else:
+            self.launch(job.child, revived=False)
 
     def launch(self, child: Child, *, revived: bool) -> None:
         """Begins one incarnation: in the task of the one before, if that is just ending, else in a task of its own."""
@@ -108,17 +113,14 @@ class Engine:
         child.job = child.leader = None
         child.revived = revived
         child.incarnation += 1
-        child.move(State.STARTING)
+        child.move(State.STARTING, self.now())
         if child is self._seat_of and self._seat is not None and not self._seat.cancel_called:
             child.status = Status(self, child, self._seat)
             self._seat = None
         else:
+            assert self.nursery is not None
             child.status = status = Status(self, child, trio.CancelScope())
-            self._context.run(self._spawn, child, status)
-
-    def _spawn(self, child: Child, status: Status) -> None:
-        assert self.nursery is not None
-        self.nursery.start_soon(self._live, child, status, name=str(child.id))
+            self._context.run(self.nursery.start_soon, self._live, child, status, name=str(child.id))  # type: ignore[arg-type]
 
     async def _live(self, child: Child, status: Status) -> None:
         """A task and its scope, for one incarnation and those that follow it at once. No error leaves it.
@@ -164,7 +166,7 @@ class Engine:
             return
         if child.revived:
             child.restarts += 1
-        child.move(State.UP)
+        child.move(State.UP, self.now())
         if self.announces_starts:
             tell(self.on_event, ChildStarted(self.path_of(child), child.since, child.incarnation))
         self._start_is_over(child, None)
@@ -172,10 +174,10 @@ class Engine:
     def _start_is_over(self, child: Child, error: BaseException | None) -> None:
         """Answers whoever asked for the start and passes the turn on."""
         child.add = False
-        if child.starter is not None:
-            child.start_error = error
-            reschedule(child.starter)
+        starter = child.starter
+        if starter is not None:
             child.starter = None
+            starter.over(error)
         if self.sequence or self.stop_called:
             self.bell.ring()
         if self._launching is child:
@@ -188,13 +190,13 @@ class Engine:
     def ended(self, child: Child, status: Status, error: BaseException | None, *, cancelled: bool) -> None:
         """An incarnation is over."""
         state = child.state
-        end, ignored = _exit_of(child, status, error, cancelled=cancelled)
+        end, ignored = _exit_of(child, status, error, self.now(), cancelled=cancelled)
         status.close()
         child.ended(end)
         if error is not None and not isinstance(error, Exception):
             self.fail(error)
             tell(self.on_event, ChildTerminated(self.path_of(child), end.at, end))
-            self._put_down(child)
+            self._put_down(child, end.at)
             self._start_is_over(child, _start_error(child, end))
         elif state is State.STOPPING or child.leader is not None:
             # A follower that ends before its turn to be stopped for its group has simply stopped early.
@@ -204,7 +206,7 @@ class Engine:
         elif self.stop_called:
             if end.kind is ExitKind.FAILED:
                 self.report_stop(child, end)
-            self._put_down(child)
+            self._put_down(child, end.at)
         else:
             self._after_end(child, end)
         if self.sequence or self.stop_called:
@@ -214,25 +216,26 @@ class Engine:
         if not is_clean_stop(child.spec.grace, end):
             self.report_stop(child, end)
         if child.leader is not None and not child.temporary and not self.stop_called:
-            child.move(State.RESTARTING)
+            child.move(State.RESTARTING, end.at)
         else:
-            self._put_down(child)
-        self._start_is_over(child, ChildStartError(child.id, "was stopped while it started"))
+            self._put_down(child, end.at)
+        why = None if child.starter is None else ChildStartError(child.id, "was stopped while it started")
+        self._start_is_over(child, why)
 
     def _after_failed_start(self, child: Child, end: Exit, *, ignored: bool) -> None:
         if not ignored:
             tell(self.on_event, StartFailed(self.path_of(child), end.at, end))
         if self.stop_called or ignored:
-            self._put_down(child)
+            self._put_down(child, end.at)
         elif child.revived:
-            child.move(State.RESTARTING)
+            child.move(State.RESTARTING, end.at)
             self.submit(Job(child, again=True))
         elif self.booting:
-            self._put_down(child)
+            self._put_down(child, end.at)
             self.fail(_start_error(child, end))
         else:
             child.doomed = child.doomed or child.add
-            self._put_down(child)
+            self._put_down(child, end.at)
         self._start_is_over(child, None if ignored else _start_error(child, end))
 
     def _after_end(self, child: Child, end: Exit) -> None:
@@ -244,10 +247,10 @@ class Engine:
         if fate is Verdict.RESTART:
             if spec.backoff is not None and end.at - child.since >= spec.backoff.reset:
                 child.streak = 0
-            child.move(State.RESTARTING)
+            child.move(State.RESTARTING, end.at)
             self.submit(Job(child))
             return
-        self._put_down(child)
+        self._put_down(child, end.at)
         if spec.significant and self._is_enough(child):
             self.stop()
 
@@ -258,11 +261,11 @@ class Engine:
         others = (other for other in self.kids.values() if other is not child and other.spec.significant)
         return all(other.state is State.DOWN for other in others)
 
-    def _put_down(self, child: Child) -> None:
+    def _put_down(self, child: Child, now: float) -> None:
         child.job = child.leader = None
-        if child.doomed or child.temporary or not self.serial:
+        if child.doomed or not self.serial or child.temporary:
             self.kids.pop(child.key, None)
-        child.move(State.DOWN)
+        child.move(State.DOWN, now)
 
     # -- restarting
 
@@ -287,7 +290,7 @@ class Engine:
         end = child.last_exit
         assert end is not None
         error = end.error if isinstance(end.error, Exception) else EndedUnasked(f"child {child.id!r} ended: {end}")
-        now = trio.current_time()
+        now = self.now()
         if not self._window.passes(now, error):
             return False
         tell(self.on_event, LimitReached(self.path, now, self.limit, end))
@@ -308,7 +311,7 @@ class Engine:
 
     def postpone(self, job: Job) -> None:
         """Has the job done after its delay. Nobody waits meanwhile: other requests get in."""
-        at = trio.current_time() + job.delay
+        at = self.now() + job.delay
         job.delay, job.resumed = 0.0, True
         self.alarms.set(at, self._resume, job)
         self.bell.ring()
@@ -342,11 +345,12 @@ class Engine:
     def cut(self) -> None:
         """The grace of the whole supervisor is over: everything below is cut at once."""
         self.stop()
+        self.graces = Deadlines(self.bell)  # those that ran are void: each child is overdue one second from now
         for child in list(self.kids.values()):
             if child.status is not None:
                 if child.state is not State.STOPPING:
-                    child.move(State.STOPPING)
-                self._cut(child, child.status)
+                    child.move(State.STOPPING, self.now())
+                self._cut(child.status)
 
     def request_stop(self, child: Child) -> None:
         """Asks one running child to stop, and sees to its grace."""
@@ -354,26 +358,30 @@ class Engine:
         assert status is not None
         if child.state is State.STOPPING:
             return
-        child.move(State.STOPPING)
+        child.move(State.STOPPING, self.now())
         grace = child.spec.grace
         if grace == 0:
-            self._cut(child, status)
+            self._cut(status)
             return
-        status.ask()
+        if status.soft is None:
+            status.scope.cancel(reason="stopped by its supervisor")
+        else:
+            status.ask()
         if grace < inf:
-            status.alarm = self.alarms.set(child.since + grace, self._cut, child, status)
-            self.bell.ring()
+            self.graces.watch(status, grace)
 
-    def _cut(self, child: Child, status: Status) -> None:
-        if status.alarm is not None:
-            status.alarm.cancel()
-        now = trio.current_time()
-        status.alarm = self.alarms.set(now + OVERDUE_SECONDS, self._overdue, child, now)
-        self.bell.ring()
-        status.cut()
+    def _cut(self, status: Status) -> None:
+        """No time is left: the child is cancelled, and what shields it from that is dropped."""
+        status.cut(self.now())
+        self.graces.watch(status, OVERDUE_SECONDS)
 
-    def _overdue(self, child: Child, since: float) -> None:
-        tell(self.on_event, ChildOverdue(self.path_of(child), trio.current_time(), since))
+    def out_of_time(self, child: Child, status: Status) -> None:
+        """The grace of a child is over; or, later, a child that was cut shields itself and can only be waited for."""
+        if status.cut_at is None:
+            self._cut(status)
+        else:
+            status.due = None
+            tell(self.on_event, ChildOverdue(self.path_of(child), self.now(), status.cut_at))
 
     def dismiss(self, child: Child) -> None:
         """Stops a child on request, whatever it is doing. What has nothing running is down at once."""
@@ -387,11 +395,11 @@ class Engine:
                 if other.leader is child:
                     other.leader = other.job = None
                     if other.state is State.RESTARTING:
-                        other.move(State.DOWN)
+                        other.move(State.DOWN, self.now())
 
     def _cancel_job(self, child: Child, why: BaseException) -> None:
         child.doomed = child.doomed or child.add
-        self._put_down(child)
+        self._put_down(child, self.now())
         self._start_is_over(child, why)
 
     def report_stop(self, child: Child, end: Exit) -> None:
@@ -408,24 +416,26 @@ def _without_own_frame(error: E) -> E:
     return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
 
 
-def _exit_of(child: Child, status: Status, error: BaseException | None, *, cancelled: bool) -> tuple[Exit, bool]:
+def _exit_of(
+    child: Child, status: Status, error: BaseException | None, now: float, *, cancelled: bool
+) -> tuple[Exit, bool]:
     """How the incarnation ended, and whether that means "not needed now"."""
     kind = ExitKind.NORMAL
     asked = child.state is State.STOPPING
     if error is None:
-        if status.cut_called:
+        if status.cut_at is not None:
             kind = ExitKind.KILLED
         elif cancelled:
             kind = ExitKind.SHUTDOWN
         elif not status.acknowledged and not asked:
             kind, error = ExitKind.FAILED, RuntimeError(f"child {child.id!r} returned without calling status.started()")
     elif not status.acknowledged and not asked and _is_only(error, Ignore):
-        return Exit(ExitKind.NORMAL, None, trio.current_time(), child.incarnation), True
+        return Exit(ExitKind.NORMAL, None, now, child.incarnation), True
     elif (status.acknowledged or asked) and _is_only(error, PlannedStop):
         kind, error = ExitKind.SHUTDOWN, None
     else:
         kind = ExitKind.FAILED
-    return Exit(kind, error, trio.current_time(), child.incarnation), False
+    return Exit(kind, error, now, child.incarnation), False
 
 
 def _is_only(error: BaseException, kind: type[Exception]) -> bool:

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from math import inf
 from typing import Any
 
 import trio
@@ -24,13 +23,13 @@ class Call:
         self.actor = actor
         self.value: Any = None
         self.error: BaseException | None = None
-        self.due = inf
+        self.due: float | None = None
 
     def answer(self, value: object, error: BaseException | None = None) -> None:
         """Wakes the caller with a value or an error; too late, it does nothing."""
         task = self.task
         if task is not None:
-            self.task = None
+            self.task = self.due = None
             self.value = value
             self.error = error
             reschedule(task)
@@ -41,7 +40,7 @@ class Call:
 
     def abandon(self, _raise_cancel: object) -> Abort:
         """The caller was cancelled."""
-        self.task = None
+        self.task = self.due = None
         return Abort.SUCCEEDED
 
 

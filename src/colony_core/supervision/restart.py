@@ -36,7 +36,8 @@ def is_reported(restart: Restart, end: Exit) -> bool:
 
 def is_clean_stop(grace: float, end: Exit) -> bool:
     """Whether an end after a stop request is as expected; being killed is, where there was no grace."""
-    return end.planned or (end.kind is ExitKind.KILLED and grace == 0)
+    kind = end.kind
+    return kind is ExitKind.SHUTDOWN or kind is ExitKind.NORMAL or (kind is ExitKind.KILLED and grace == 0)
 
 
 def group(strategy: Strategy, order: Sequence[T], failed: T) -> Sequence[T]:

@@ -90,6 +90,8 @@ def _seconds(least: float, *, strictly: bool = False) -> Callable[[Any, "attrs.A
     """A validator for a number of seconds (or a plain number) not below `least`, or strictly above it."""
 
     def check(instance: object, field: "attrs.Attribute[Any]", value: object) -> None:
+        if type(value) is float and value > least:
+            return
         name = f"{type(instance).__name__}.{field.name}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{name} must be a number, not {value!r}")
@@ -103,6 +105,8 @@ def _one_of(kind: type) -> Callable[[Any, "attrs.Attribute[Any]", Any], None]:
     """A validator for an instance of `kind`."""
 
     def check(instance: object, field: "attrs.Attribute[Any]", value: object) -> None:
+        if type(value) is kind:
+            return
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise TypeError(f"{type(instance).__name__}.{field.name} must be a {kind.__name__}, not {value!r}")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import random
 
     from .child import Child
-    from .timers import Alarm, Deadlines
+    from .timers import Deadlines
 
 
 class Keeper(Protocol):
@@ -25,6 +25,8 @@ class Keeper(Protocol):
 
     def acknowledge(self, child: "Child", value: object) -> None: ...
 
+    def out_of_time(self, child: "Child", status: "Status") -> None: ...
+
 
 @final
 class Status(trio.TaskStatus[Any]):
@@ -33,12 +35,11 @@ class Status(trio.TaskStatus[Any]):
     __slots__ = (
         "_acknowledged",
         "_stopping",
-        "alarm",
         "child",
-        "cut_called",
+        "cut_at",
+        "due",
         "hard",
         "keeper",
-        "previous",
         "scope",
         "shields",
         "soft",
@@ -47,14 +48,12 @@ class Status(trio.TaskStatus[Any]):
     def __init__(self, keeper: Keeper, child: "Child", scope: trio.CancelScope) -> None:
         self.keeper: Keeper | None = keeper
         self.child: Child | None = child
-        self.previous: Any = child.value
-        """What the incarnation before acknowledged, or None."""
         self.scope = scope
         self.shields: list[trio.CancelScope] | None = None
         self.soft: Callable[[], None] | None = None
         self.hard: Callable[[], None] | None = None
-        self.alarm: Alarm | None = None
-        self.cut_called = False
+        self.due: float | None = None  # when its grace is over, or when it will be overdue
+        self.cut_at: float | None = None
         self._stopping: trio.Event | None = None
         self._acknowledged = False
 
@@ -65,8 +64,12 @@ class Status(trio.TaskStatus[Any]):
         if self.keeper is None or self.child is None:
             raise RuntimeError("called started() after the child had ended")
         self._acknowledged = True
-        self.previous = None
         self.keeper.acknowledge(self.child, value)
+
+    @property
+    def previous(self) -> Any:
+        """What the incarnation before acknowledged, or None; to be asked for before `started()`."""
+        return None if self.child is None or self._acknowledged else self.child.value
 
     @property
     def acknowledged(self) -> bool:
@@ -94,7 +97,7 @@ class Status(trio.TaskStatus[Any]):
 
         Not a checkpoint. Checkpoints in the block raise Cancelled once it is cut, at once if it has been cut before.
         """
-        scope = trio.CancelScope(shield=not self.cut_called)
+        scope = trio.CancelScope(shield=self.cut_at is None)
         if self.shields is None:
             self.shields = []
         self.shields.append(scope)
@@ -105,17 +108,15 @@ class Status(trio.TaskStatus[Any]):
             self.shields.remove(scope)
 
     def ask(self) -> None:
-        """The first step of a stop: softly, if the child has opted in; else by cancelling it. For the supervisor."""
-        if self.soft is None:
-            self.scope.cancel(reason="stopped by its supervisor")
-            return
+        """The first step of a stop, for a child that has opted in to a soft one. For the supervisor."""
+        assert self.soft is not None
         if self._stopping is not None:
             self._stopping.set()
         self.soft()
 
-    def cut(self) -> None:
+    def cut(self, now: float) -> None:
         """The second step: cancel, and drop the shields. For the supervisor."""
-        self.cut_called = True
+        self.cut_at = now
         if self.hard is not None:
             self.hard()
             return
@@ -123,8 +124,11 @@ class Status(trio.TaskStatus[Any]):
         for scope in self.shields or ():
             scope.shield = False
 
+    def expire(self) -> None:
+        """Its grace is over, or it was cut and still runs. For the supervisor."""
+        if self.keeper is not None and self.child is not None:
+            self.keeper.out_of_time(self.child, self)
+
     def close(self) -> None:
         """The incarnation is over; lets go of everything. For the supervisor."""
-        if self.alarm is not None:
-            self.alarm.cancel()
-        self.keeper = self.child = self.previous = self.soft = self.hard = self.alarm = None
+        self.keeper = self.child = self.soft = self.hard = self.due = None

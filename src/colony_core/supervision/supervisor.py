@@ -3,13 +3,14 @@
 import random
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from math import inf
 from typing import Any
 
 import trio
-from trio.lowlevel import Abort, current_task, wait_task_rescheduled
+from trio.lowlevel import Abort, wait_task_rescheduled
 
-from .child import Child, Job
+from .child import Child, Job, Starter
 from .driver import Driver
 from .errors import AlreadyPresent, AlreadyStarted, ChildRestarting, ChildRunning, NoSuchChild, NotRunning, PlannedStop
 from .events import Hook, Path, log_event
@@ -53,9 +54,9 @@ class Supervisor(Driver):
         auto_shutdown: AutoShutdown = AutoShutdown.NEVER,
     ) -> None:
         super().__init__(path, strategy=strategy, limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, rng=rng)
-        self.since = trio.current_time()
+        self.since = self.now()
         for spec in specs:
-            self.kids[spec.id] = Child(spec, spec.id)
+            self.kids[spec.id] = Child(spec, spec.id, self.now())
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'/'.join(str(part) for part in self.path)!r}, {len(self.kids)} children>"
@@ -75,8 +76,9 @@ class Supervisor(Driver):
             if known.state not in (State.STARTING, State.STOPPING):
                 raise AlreadyPresent(f"child {spec.id!r} is there already, {known.state.name.lower()}")
             await self._settled(known)
-        child = Child(spec, spec.id)
-        return await self._start(child)
+        child = Child(spec, spec.id, self.now())
+        await self._start(child)
+        return child
 
     async def stop_child(self, id: ID | Child) -> Exit:  # noqa: A002 - the word of the specs
         """Stops a child: softly, then cut when its grace is over. Always gets in, whatever the supervisor is doing.
@@ -88,7 +90,7 @@ class Supervisor(Driver):
         self.dismiss(child)
         if child.status is None and child.last_exit is None:
             await trio.lowlevel.checkpoint()
-            return Exit(ExitKind.SHUTDOWN, None, trio.current_time(), 0)
+            return Exit(ExitKind.SHUTDOWN, None, self.now(), 0)
         return await child.wait_exit()
 
     async def restart_child(self, id: ID | Child) -> Child:  # noqa: A002 - the word of the specs
@@ -99,7 +101,8 @@ class Supervisor(Driver):
         """
         child = await self._down(id)
         child.held = False
-        return await self._start(child)
+        await self._start(child)
+        return child
 
     async def delete_child(self, id: ID | Child) -> None:  # noqa: A002 - the word of the specs
         """Forgets a child that is down. A checkpoint; if the caller is cancelled, nothing is forgotten.
@@ -135,36 +138,50 @@ class Supervisor(Driver):
 
     # -- helpers of requests
 
-    async def _start(self, child: Child) -> Child:
-        """Queues the first start, or a restart by hand, and parks the caller until the child has acknowledged."""
-        if self.stop_called:
-            raise NotRunning("the supervisor is stopping")
+    async def _start(self, *children: Child) -> None:
+        """Queues first starts, or a restart by hand, and parks the caller until each child has acknowledged or failed."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.stop_called:
             raise NotRunning("the supervisor is stopping")
-        self.kids[child.key] = child
-        child.move(State.STARTING)
-        child.starter = current_task()
-        self.submit(Job(child))
-        cancelled: list[Any] = []
+        starter, now = Starter(children), self.now()
+        for child in children:
+            self.kids[child.key] = child
+            child.move(State.STARTING, now)
+            child.starter = starter
+            self.submit(Job(child))
+        await wait_task_rescheduled(partial(self._undo, starter))
+        if starter.raise_cancel is not None or starter.errors is not None:
+            await self._take_back(starter)
 
-        def undo(raise_cancel: object) -> Abort:
+    def _undo(self, starter: Starter, raise_cancel: Any) -> Abort:
+        """The caller was cancelled: no child of this start is to come up."""
+        starter.raise_cancel = raise_cancel
+        for child in starter.children:
+            if child.starter is not starter:
+                continue
             child.doomed = child.doomed or child.add
-            cancelled.append(raise_cancel)
             if child.status is None:
                 child.starter = None
+                starter.left -= 1
                 self.dismiss(child)
-                return Abort.SUCCEEDED
-            self.request_stop(child)
-            return Abort.FAILED
+            else:
+                self.request_stop(child)
+        return Abort.FAILED if starter.left else Abort.SUCCEEDED
 
-        await wait_task_rescheduled(undo)
-        if cancelled:
-            cancelled.pop()()
-        error, child.start_error = child.start_error, None
-        if error is not None:
-            raise error
-        return child
+    async def _take_back(self, starter: Starter) -> None:
+        """Stops those of a failed start that are up, then raises why it failed."""
+        up = [child for child in starter.children if child.status is not None]
+        with trio.CancelScope(shield=True):
+            for child in up:
+                self.dismiss(child)
+            for child in up:
+                await child.wait_exit()
+        raise_cancel, starter.raise_cancel = starter.raise_cancel, None
+        if raise_cancel is not None:
+            raise_cancel()
+        if starter.errors is not None:
+            errors, starter.errors = starter.errors, None
+            raise errors.pop(0)
 
     async def _down(self, target: ID | Child) -> Child:
         """The child, when it is down; waits for a stop that is under way."""
@@ -276,7 +293,7 @@ async def nested(supervisor: Supervisor, status: Status) -> None:
     try:
         if failure is not None:
             raise failure
-        if not asked and not status.cut_called:
+        if not asked and status.cut_at is None:
             raise PlannedStop("the supervisor ended by itself")
     finally:
         del failure

@@ -51,21 +51,16 @@ class Bell:
 class Alarm:
     """One entry of `Alarms`; `cancel` makes it void."""
 
-    __slots__ = ("_act", "_args", "_at", "_number")
+    __slots__ = ("act", "args")
 
-    def __init__(self, at: float, number: int, act: Callable[..., None], args: tuple[Any, ...]) -> None:
-        self._at = at
-        self._number = number
-        self._act: Callable[..., None] | None = act
-        self._args = args
+    def __init__(self, act: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self.act: Callable[..., None] | None = act
+        self.args = args
 
     def cancel(self) -> None:
         """Nothing will happen, and nothing is kept alive."""
-        self._act = None
-        self._args = ()
-
-    def __lt__(self, other: "Alarm") -> bool:
-        return (self._at, self._number) < (other._at, other._number)
+        self.act = None
+        self.args = ()
 
 
 class Alarms:
@@ -74,38 +69,37 @@ class Alarms:
     __slots__ = ("_heap", "_number")
 
     def __init__(self) -> None:
-        self._heap: list[Alarm] = []
+        self._heap: list[tuple[float, int, Alarm]] = []  # numbered, so that alarms themselves are never compared
         self._number = 0
 
     def set(self, at: float, act: Callable[..., None], *args: object) -> Alarm:
         """Has `act(*args)` called by `fire` from Trio time `at` on."""
         self._number += 1
-        alarm = Alarm(at, self._number, act, args)
-        heapq.heappush(self._heap, alarm)
+        alarm = Alarm(act, args)
+        heapq.heappush(self._heap, (at, self._number, alarm))
         return alarm
 
     def next_due(self) -> float:
         """The moment of the earliest alarm that is not void, or inf."""
         heap = self._heap
-        while heap and heap[0]._act is None:
+        while heap and heap[0][2].act is None:
             heapq.heappop(heap)
-        return heap[0]._at if heap else inf
+        return heap[0][0] if heap else inf
 
     def fire(self, now: float) -> None:
         """Does all that is due."""
         while self.next_due() <= now:
-            alarm = heapq.heappop(self._heap)
-            act, args = alarm._act, alarm._args
+            _, _, alarm = heapq.heappop(self._heap)
+            act, args = alarm.act, alarm.args
             alarm.cancel()
             if act is not None:
                 act(*args)
 
 
 class Timed(Protocol):
-    """Somebody who waits for something, but not for ever; `task` is None once the wait is over."""
+    """Somebody who waits for something, but not for ever; `due` is None once the wait is over."""
 
-    due: float
-    task: Task | None
+    due: float | None
 
     def expire(self) -> None: ...
 
@@ -121,7 +115,7 @@ class Line:
 
     def tidy(self) -> None:
         """Drops those who no longer wait. At each doubling, so that an entry is looked at a few times in its life, not at each call."""
-        self.entries = deque(entry for entry in self.entries if entry.task is not None)
+        self.entries = deque(entry for entry in self.entries if entry.due is not None)
         self.room = 2 * len(self.entries) + SPARE_ENTRIES
 
 
@@ -145,7 +139,7 @@ class Deadlines:
         if line is None:
             line = self._lines[timeout] = Line()
         entries = line.entries
-        while entries and entries[0].task is None:
+        while entries and entries[0].due is None:
             entries.popleft()
         if len(entries) > line.room:
             line.tidy()
@@ -157,22 +151,22 @@ class Deadlines:
 
     def next_due(self) -> float:
         """The moment at which the next waiter runs out of time, or inf."""
-        due = inf
+        earliest = inf
         for timeout, line in list(self._lines.items()):
             entries = line.entries
-            while entries and entries[0].task is None:
+            while entries and (due := entries[0].due) is None:
                 entries.popleft()
             if not entries:
                 del self._lines[timeout]
-            elif entries[0].due < due:
-                due = entries[0].due
-        return due
+            elif due is not None and due < earliest:
+                earliest = due
+        return earliest
 
     def reap(self, now: float) -> None:
         """Expires everybody whose time is over."""
-        for line in self._lines.values():
+        for line in list(self._lines.values()):
             entries = line.entries
-            while entries and (entries[0].task is None or entries[0].due <= now):
+            while entries and ((due := entries[0].due) is None or due <= now):
                 waiter = entries.popleft()
-                if waiter.task is not None:
+                if due is not None:
                     waiter.expire()

@@ -243,7 +243,7 @@ async def test_many_answered_calls_leave_nothing_behind(autojump_clock, supervis
         for _ in range(1000):
             await ref.call(Total(), timeout=9)
         (line,) = supervisor.deadlines._lines.values()
-        waiting = sum(entry.task is not None for entry in line.entries)
+        waiting = sum(entry.due is not None for entry in line.entries)
         assert (waiting, len(line.entries) <= 68) == (1, True)
         nursery.cancel_scope.cancel()
 

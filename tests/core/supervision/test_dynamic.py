@@ -216,3 +216,59 @@ async def test_a_thousand_crashes_in_one_tick_are_all_mended(autojump_clock, sta
         go.set()
         await wait_all_tasks_blocked()
         assert {(child.state, child.restarts) for child in many.children()} == {(State.UP, 1)}
+
+
+async def test_many_are_started_at_once(autojump_clock):
+    async def child(seconds, *, status):
+        await trio.sleep(seconds)
+        status.started(seconds)
+        await trio.sleep_forever()
+
+    async with open_dynamic_supervisor(child) as supervisor:
+        children = await supervisor.spawn_many((seconds,) for seconds in (3, 1, 2))
+        assert [each.value for each in children] == [3, 1, 2]
+        assert trio.current_time() == 3
+        assert await supervisor.spawn_many([]) == []
+        assert list(supervisor.children()) == children
+
+
+async def test_of_many_either_all_come_up_or_none(autojump_clock):
+    ends = []
+
+    async def child(number, *, status):
+        await trio.sleep(number)
+        if number == 2:
+            raise ValueError("two")
+        status.started()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ends.append((number, trio.current_time()))
+
+    async with open_dynamic_supervisor(child, most=3, on_event=lambda _: None) as supervisor:
+        with pytest.raises(ChildStartError) as caught:
+            await supervisor.spawn_many([(1,), (2,), (3,)])
+        assert repr(caught.value.__cause__) == "ValueError('two')"
+        assert (sorted(ends), supervisor.children()) == ([(1, 3), (3, 3)], ())
+        with pytest.raises(TooManyChildren):
+            await supervisor.spawn_many([(1,)] * 4)
+        assert supervisor.children() == ()
+
+
+async def test_many_are_undone_when_the_caller_is_cancelled(autojump_clock):
+    seen = []
+
+    async def child(seconds, *, status):
+        seen.append("start")
+        try:
+            await trio.sleep(seconds)
+            status.started()
+            await trio.sleep_forever()
+        finally:
+            seen.append("end")
+
+    async with open_dynamic_supervisor(child) as supervisor:
+        with trio.move_on_after(2) as scope:
+            await supervisor.spawn_many([(1,), (3,)])
+        assert scope.cancelled_caught
+        assert (seen, supervisor.children()) == (["start", "start", "end", "end"], ())
