@@ -23,6 +23,7 @@ from colony_core.remote import Client, calls, discover
 
 EXAMPLE = Path(__file__).resolve().parent / "hello-colony"
 NAMES = ("agent-alpha", "agent-beta", "agent-gamma")
+NAME_WIDTH = max(len(name) for name in NAMES)
 COLONY = [sys.executable, "-m", "colony_cli"]
 START_SECONDS = 60.0
 SHOWN_LINES = 3
@@ -180,7 +181,7 @@ def _read(name: str, lines: "SimpleQueue[str | None]") -> None:
         for event in client().stream_lines(calls.follow_logs(name, tail=SHOWN_LINES)):
             if event.event == "line":
                 said = json.loads(event.data)
-                lines.put(f"{name} {said['service']:<5} {said['text']}")
+                lines.put(f"{name:<{NAME_WIDTH}} {said['service']:<5} {said['text']}")
     lines.put(None)
 
 
