@@ -36,6 +36,25 @@ class ServiceView:
 
 
 @attrs.frozen(kw_only=True)
+class UsageView:
+    """What a colony uses: counters whose difference over time is a rate. They begin anew with its cell; a process that ends takes what it used
+    with it, unless its parent waited for it. Memory counts shared pages once for each process; traffic is what crossed the cable.
+    """
+
+    colony: str
+    colony_id: str
+    state: str
+    at: str
+    services: int
+    processes: int
+    cpu_seconds: float
+    memory_bytes: int
+    received_bytes: int
+    sent_bytes: int
+    log_lines: int
+
+
+@attrs.frozen(kw_only=True)
 class ColonyView:
     """A colony. `state`: spawning, provisioning, building, running, stopping, stopped, failed."""
 

@@ -15,6 +15,7 @@ from .means import KeeperPost, Means
 from .previews import resolve
 from .state import ColonyState, ServiceState, Verb, Wanted
 from .templates import load_templates
+from .usage import usage_of
 
 __all__ = [
     "Colonies",
@@ -35,4 +36,5 @@ __all__ = [
     "resolve",
     "run_command",
     "start_order",
+    "usage_of",
 ]

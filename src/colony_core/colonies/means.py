@@ -76,3 +76,8 @@ class Means:
     def log_folder(self, colony_id: str) -> Path:
         """Where the log of a colony lies."""
         return self.config.folders.logs / colony_id
+
+    def log_lines(self, colony_id: str) -> int:
+        """The number of the newest line of a colony's log that the keeper has told of."""
+        keeper = self.keeper.current
+        return keeper.news.last(str(self.log_folder(colony_id))) if keeper is not None else 0

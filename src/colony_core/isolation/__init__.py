@@ -7,7 +7,7 @@ ruleset; `names` answers DNS inside a cell where the host's resolver listens on 
 """
 
 from .addresses import Addresses, AddressPlan
-from .cell import Cell, Listener, Step, kill_namespace, pids_in
+from .cell import Cell, Listener, Step, Traffic, kill_namespace, pids_in
 from .fake import FakeIsolation, open_fake_isolation
 from .firewall import EgressReport, docker_blocks_forwarding, firewall_stands
 from .modes import Mode, ModeReport
@@ -15,6 +15,7 @@ from .names import host_nameservers, needs_forwarding, serve_names
 from .opening import open_isolation
 from .rootless import enter_rootless, is_rootless
 from .trial import choose_mode, probe
+from .usage import Processes, processes_in
 from .walls import Isolation
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "Listener",
     "Mode",
     "ModeReport",
+    "Processes",
     "Step",
+    "Traffic",
     "choose_mode",
     "docker_blocks_forwarding",
     "enter_rootless",
@@ -40,5 +43,6 @@ __all__ = [
     "open_isolation",
     "pids_in",
     "probe",
+    "processes_in",
     "serve_names",
 ]

@@ -17,7 +17,7 @@ import trio
 from colony_core.errors import TooSlow
 
 from .addresses import Addresses
-from .netlink import NetlinkError, loopback_address, messages, transact
+from .netlink import CELL_INDEX, STATS64, NetlinkError, find_link, loopback_address, messages, transact
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -47,6 +47,14 @@ class Listener:
 
     address: str
     port: int
+
+
+@attrs.frozen
+class Traffic:
+    """Bytes that crossed a cell's cable, as the cell sees them; what stays on its loopback does not count."""
+
+    received: int = 0
+    sent: int = 0
 
 
 class Cell:
@@ -104,6 +112,10 @@ class Cell:
         """Every listening TCP socket of the cell, asked of the kernel directly (about 30 µs)."""
         return await self._kernel.run(self._listeners)
 
+    async def traffic(self) -> Traffic:
+        """What has crossed the cable since the cell was built."""
+        return await self._kernel.run(self._traffic)
+
     async def pids(self) -> tuple[int, ...]:
         """Every process of the cell, found by its namespace, whoever started it."""
         self._check()
@@ -132,6 +144,14 @@ class Cell:
             except NetlinkError as error:
                 if error.errno != errno.EEXIST:
                     raise
+
+    def _traffic(self) -> Traffic:
+        with self._socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+            found = find_link(sock, ifindex=CELL_INDEX, statistics=True)
+        if found is None or (counters := found[1].get(STATS64)) is None:
+            return Traffic()
+        _, _, received, sent = struct.unpack_from("=QQQQ", counters)
+        return Traffic(received, sent)
 
     def _check(self) -> None:
         """A number of a namespace is given again as soon as it is gone: whoever asks after that would mean another cell."""
@@ -207,7 +227,7 @@ def _kill_once(inode: int) -> tuple[int, ...]:
 
 def _lives_in(pid: int, inode: int) -> bool:
     """Decided by the leader; by the other threads only where it is a zombie (a leader may end before its threads)."""
-    found = _namespace_of(f"/proc/{pid}")
+    found = namespace_of(f"/proc/{pid}")
     if found is not None:
         return found == inode
     try:
@@ -216,10 +236,11 @@ def _lives_in(pid: int, inode: int) -> bool:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return False
-    return any(_namespace_of(f"/proc/{pid}/task/{thread}") == inode for thread in threads)
+    return any(namespace_of(f"/proc/{pid}/task/{thread}") == inode for thread in threads)
 
 
-def _namespace_of(task: str) -> int | None:
+def namespace_of(task: str) -> int | None:
+    """The network namespace of a task's folder in /proc; None for what is gone or a zombie, 0 where it is not ours to see."""
     try:
         return os.stat(f"{task}/ns/net").st_ino
     except (FileNotFoundError, ProcessLookupError):  # gone, or a zombie

@@ -11,7 +11,7 @@ import trio
 from colony_core import naming
 from colony_core.errors import AlreadyExists
 
-from .cell import Cell, Listener, Socket, Step, _listening
+from .cell import Cell, Listener, Socket, Step, Traffic, _listening
 from .firewall import EgressReport
 from .modes import Mode
 from .walls import Isolation
@@ -45,6 +45,12 @@ class FakeCell(Cell):
         await trio.lowlevel.checkpoint()
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as sock:
             return tuple(found for family in (socket.AF_INET, socket.AF_INET6) for found in _listening(sock, family))
+
+    async def traffic(self) -> Traffic:
+        """None: there is no cable."""
+        self._check()
+        await trio.lowlevel.checkpoint()
+        return Traffic()
 
     async def pids(self) -> tuple[int, ...]:
         """Nobody: who belongs to a cell without walls cannot be told."""

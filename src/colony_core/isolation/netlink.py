@@ -28,6 +28,7 @@ LINK_GROUP = 192
 OPERSTATE, OPER_UP = 16, 6
 LINK_NAME, LINK_MARK = 3, 20
 SKIP_STATISTICS = 8
+STATS64 = 23
 
 _HEADER = struct.Struct("=IHHII")
 _INDEX = struct.Struct("=I")
@@ -245,9 +246,13 @@ def delete_link(ifindex: int) -> bytes:
     return _HEADER.pack(32, DELLINK, REQUEST | ACK, 1, 0) + struct.pack("=BxHiII", 0, 0, ifindex, 0, 0)
 
 
-def find_link(sock: socket.socket, *, ifindex: int = 0, name: str = "") -> tuple[int, dict[int, bytes]] | None:
+def find_link(
+    sock: socket.socket, *, ifindex: int = 0, name: str = "", statistics: bool = False
+) -> tuple[int, dict[int, bytes]] | None:
     """(index, attributes) of a link by index or name; None where there is none."""
-    body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + struct.pack("=HHI", 8, 29, SKIP_STATISTICS)
+    body = struct.pack("=BxHiII", 0, 0, ifindex, 0, 0) + struct.pack(
+        "=HHI", 8, 29, 0 if statistics else SKIP_STATISTICS
+    )
     if name:
         raw = name.encode() + b"\0"
         body += struct.pack("=HH", 4 + len(raw), 53) + raw + b"\0" * (-len(raw) % 4)
