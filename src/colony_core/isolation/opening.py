@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 from colony_core.errors import Broken, ColonyError, Missing, translating
+from colony_core.supervision import Backoff, ChildSpec, ChildStarted, Event, Limit, log_event, open_supervisor
 
 from . import firewall, netlink, syscalls
 from .addresses import AddressPlan
@@ -23,6 +24,7 @@ from .walls import Isolation
 
 RTMGRP_LINK = 1
 FORWARD_NOTE = "ip_forward.before"
+TASKS_LIMIT = Limit(10, 60.0)
 
 
 @asynccontextmanager
@@ -40,15 +42,21 @@ async def open_isolation(
     async with AsyncExitStack() as stack:
         with translating({OSError: _unopened}):
             walls = await _open(stack, run_dir, mode=mode, plan=plan or AddressPlan(), egress=egress, private=private)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(walls._hear_links)
-            nursery.start_soon(walls._reap)
+        tasks = [
+            ChildSpec(id=name, run=run, backoff=Backoff(first=0.1))
+            for name, run in (("links", walls._hear_links), ("reaper", walls._reap))
+        ]
+        async with open_supervisor(tasks, name="walls", limit=TASKS_LIMIT, on_event=_tell_failures):
             try:
                 yield walls
             finally:
                 with trio.CancelScope(shield=True):
                     await walls._settle()
-                nursery.cancel_scope.cancel()
+
+
+def _tell_failures(event: Event) -> None:
+    if not isinstance(event, ChildStarted):
+        log_event(event)
 
 
 async def _open(

@@ -13,6 +13,7 @@ import trio
 
 from colony_core import naming
 from colony_core.errors import AlreadyExists, Broken, ColonyError, LimitReached, Missing, TooSlow, translating
+from colony_core.supervision import Status
 
 from . import netlink
 from .addresses import FIRST_IFINDEX, Addresses
@@ -209,8 +210,12 @@ class Isolation:
         recently = trio.current_time() - CLOSING_SECONDS
         return sum(since > recently for since in self._leaving.values())
 
-    async def _hear_links(self) -> None:
+    async def _hear_links(self, *, status: Status) -> None:
         """Frees the slots of cables that are gone; the kernel tells, and what it may have told too fast is looked up."""
+        fell = status.previous is not None
+        status.started(self)
+        if fell:
+            await self._look_up_again()
         while True:
             try:
                 data = await self._news.recv(1 << 16)
@@ -242,8 +247,9 @@ class Isolation:
             if self._leaving.pop(slot, None) is not None:
                 self._stir()
 
-    async def _reap(self) -> None:
+    async def _reap(self, *, status: Status) -> None:
         """Removes the cables of dead cells that somebody's socket keeps alive."""
+        status.started()
         while True:
             while not self._leaving:
                 await self._changed.wait()

@@ -102,3 +102,21 @@ async def test_a_route_whose_link_is_going_is_in_nobodys_way(tmp_path: Path, mon
     with pytest.raises(AlreadyExists, match="no link"):  # a route to nowhere is in the way
         async with open_isolation(run_dir=tmp_path, mode=private_mode(), private=True):
             pass
+
+
+@pytest.mark.kernel
+async def test_whoever_hears_the_news_may_fall_and_what_was_told_meanwhile_is_looked_up(
+    walls: Isolation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, faults = netlink.messages, [ValueError("what is this")]
+
+    def messages(data: bytes) -> Iterator[tuple[int, int, tuple[int, bytes]]]:
+        if faults and trio.lowlevel.in_trio_task():  # and not in the kernel thread
+            raise faults.pop()
+        return real(data)
+
+    cell = await walls.build("hello", slot=9)
+    monkeypatch.setattr(netlink, "messages", messages)
+    await walls.destroy(cell)
+    await eventually(lambda: not faults and 9 not in walls._busy, "the slot comes back")
+    assert "walls/links ended: failed: ValueError('what is this')" in caplog.text
