@@ -4,7 +4,7 @@ The first Ctrl-C says that the work goes on without us, and how to stop it; the 
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -141,22 +141,21 @@ class Follower:
             self.took[name] = parse_rfc3339(event["at"]) - parse_rfc3339(self.began.pop(name))
 
 
-def follow(
-    run: Run, goal: Goal, follower: Follower, *, steps: bool, only: Collection[str] | None = None
-) -> dict[str, Any]:
+def follow(run: Run, goal: Goal, follower: Follower, *, steps: bool, restarts: bool = False) -> dict[str, Any]:
     """Waits until `goal` is judged, and returns the colony as it is then.
 
-    Raises TooSlow at the run's deadline, and `colony-failed` when the colony failed instead. With `steps` people see them; `only` leaves
-    those out that are not of these services.
+    Raises TooSlow at the run's deadline, and `colony-failed` when the colony failed instead. With `steps` people see them; `restarts`: of
+    services only, the colony itself stays up.
     """
     began = time.monotonic()
-    shown = Steps(run, follower, only) if steps else None
+    shown = Steps(run, follower, restarts=restarts) if steps else None
     with patient(run, goal):
         while True:
             view = follower.look()
+            # Judged before it is drawn: drawing takes in events that may be newer than this look.
+            verdict = goal.judge(view, follower.passed)
             if shown:
                 shown.draw(view, waited=time.monotonic() - began)
-            verdict = goal.judge(view, follower.passed)
             if verdict:
                 break
             left = POLL_SECONDS
@@ -186,23 +185,22 @@ def too_slow(run: Run, view: Mapping[str, Any], goal: Goal) -> TooSlow:
 class Steps:
     """Draws the steps of a start as they are done, each once, and what is being waited for."""
 
-    def __init__(self, run: Run, follower: Follower, only: Collection[str] | None) -> None:
+    def __init__(self, run: Run, follower: Follower, *, restarts: bool) -> None:
         self.output = run.output
         self.follower = follower
-        self.only = only
+        self.restarts = restarts
         self.waited = False
         self._told: set[tuple[str, str]] = set()
 
     def draw(self, view: Mapping[str, Any], *, waited: float) -> None:
         """Draws what is new."""
-        # Before it is provisioned a colony still shows the steps of its last start.
-        done = view["steps"] if view["state"] in ("provisioning", "building", "running", "failed") else ()
-        for step in done if self.only is None else ():
-            self._tell("step", "done", step["name"], step["detail"], duration(step["seconds"]))
+        if view["state"] in ("provisioning", "building", "running", "failed"):
+            self.follower.catch_up()
+            # A colony shows the steps of its last start; they are news where it was seen to start.
+            for step in view["steps"] if self._starts else ():
+                self._tell("step", "done", step["name"], step["detail"], duration(step["seconds"]))
         services = view["services"] if view["state"] == "running" else ()
-        rested = [service for service in services if service["state"] in ("ready", "finished", "failed")]
-        if self.only is not None:
-            rested = [service for service in rested if service["name"] in self.only]
+        rested = [s for s in services if s["state"] in ("ready", "finished", "failed") and self._is_news(s["name"])]
         if any(("service", service["name"]) not in self._told for service in rested):
             self.follower.catch_up()
         for service in rested:
@@ -217,6 +215,14 @@ class Steps:
         """Takes the line away that says what is being waited for."""
         if self.waited:
             self.output.transient("")
+
+    @property
+    def _starts(self) -> bool:
+        """Whether the colony itself was seen to start."""
+        return not self.restarts and any(state != "running" for state in self.follower.passed)
+
+    def _is_news(self, service: str) -> bool:
+        return self._starts or self.follower.lost or service in self.follower.started
 
     def _tell(self, kind: str, state: str, name: str, detail: str, took: str) -> None:
         if (kind, name) not in self._told:

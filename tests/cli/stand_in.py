@@ -269,6 +269,8 @@ class _Handler(BaseHTTPRequestHandler):
                 del house.colonies[view["name"]]
                 house.publish(type="colony_removed", colony=view["name"], colony_id=view["id"])
                 return 204, None
+            case ["POST", "start"] if view["state"] == "running":
+                return 202, dict(view)
             case ["POST", "start" | "restart"]:
                 house.enter(view, "spawning")
                 if not house.stalled:

@@ -72,7 +72,7 @@ def apply_command(run: Run, name: str | None, *, dry_run: bool, no_wait: bool) -
         run.output.result({"name": view["colony"]["name"], **view}, lambda: None)
         return 0
     follower = Follower(run, view["colony"]["id"], after=after)
-    arrived = follow(run, applied(follower, view), follower, steps=run.tells_steps, only=follower.started)
+    arrived = follow(run, applied(follower, view), follower, steps=run.tells_steps, restarts=True)
     run.output.result({"name": arrived["name"], **view, "colony": arrived}, lambda: run.output.line(summary(arrived)))
     return run.failed_softly(broken(arrived))
 

@@ -27,7 +27,7 @@ COLONY_SERVER    the daemon: unix:/path/colony.sock or http://127.0.0.1:8000 (de
 COLONY_TOKEN     the key for an http:// server (default: the one that the local daemon left in its run folder)
 COLONY_CONFIG    the settings file (default: ~/.config/colony/config.toml)
 COLONY_<SECTION>__<KEY>   one setting, such as COLONY_ROUTING__PORT=8090
-COLONY_STATE     the state folder (default: ~/.local/state/colony); the run folder is then `run` in it, unless COLONY_RUN is set
+COLONY_STATE     the state folder (default: ~/.local/state/colony); the run folder is then `run` in it
 COLONY_RUN       the run folder (default: $XDG_RUNTIME_DIR/colony, /run/colony for root)
 COLONY_ASCII     1 draws without other characters
 NO_COLOR         non-empty: no colours
