@@ -76,8 +76,15 @@ def dynamic(template: ChildSpec) -> AbstractAsyncContextManager[DynamicSuperviso
 
 
 SLEEPER = ChildSpec(id="sleeper", run=sleeper)
+
+
+class Idle(Actor):
+    """Does nothing, and holds nothing of its own."""
+
+
 GET = Get()
 SERVER = actor_spec("server", Server)
+IDLE = actor_spec("idle", Idle)
 BRUTAL = actor_spec("brutal", Server, grace=0)
 
 
@@ -89,15 +96,15 @@ async def start(live: int) -> AsyncIterator[Block]:
         async def block(n: int) -> float:
             begin = perf_counter()
             for number in range(live, live + n):
-                await supervisor.start_child(ChildSpec(id=number, run=sleeper))
+                await supervisor.start_child(ChildSpec(id=f"child-{number}", run=sleeper))
             took = perf_counter() - begin
             for number in range(live, live + n):
-                await supervisor.stop_child(number)
-                await supervisor.delete_child(number)
+                await supervisor.stop_child(f"child-{number}")
+                await supervisor.delete_child(f"child-{number}")
             return took
 
         for number in range(live):
-            await supervisor.start_child(ChildSpec(id=number, run=sleeper))
+            await supervisor.start_child(ChildSpec(id=f"child-{number}", run=sleeper))
         yield block
 
 
@@ -144,7 +151,7 @@ async def restart() -> AsyncIterator[Block]:
         status.started()
         await switch.stand()
 
-    others = [ChildSpec(id=number, run=sleeper) for number in range(10)]
+    others = [ChildSpec(id=f"child-{number}", run=sleeper) for number in range(10)]
     specs = [*others[:5], ChildSpec(id="crasher", run=child), *others[5:]]
     async with open_supervisor(specs, name="bench", limit=LIMIT, on_event=Listener()):
         yield switch.cycles
@@ -201,7 +208,7 @@ async def crowd_in_order() -> AsyncIterator[Grow]:
 
         async def grow(n: int) -> None:
             for number in range(len(supervisor.children()), len(supervisor.children()) + n):
-                await supervisor.start_child(ChildSpec(id=number, run=sleeper))
+                await supervisor.start_child(ChildSpec(id=f"child-{number}", run=sleeper))
 
         yield grow
 

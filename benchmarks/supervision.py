@@ -210,7 +210,7 @@ UNITS: dict[str, Callable[[], AbstractAsyncContextManager[Grow]]] = {
     "task with a channel": partial(bare.crowd, mailboxes=True),
     "child": partial(ours.crowd, ours.SLEEPER),
     "child.static": ours.crowd_in_order,
-    "actor": partial(ours.crowd, ours.SERVER),
+    "actor": partial(ours.crowd, ours.IDLE),
 }
 
 if __name__ == "__main__":

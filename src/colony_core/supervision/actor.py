@@ -56,10 +56,12 @@ class Actor:
     their callers get ActorDied. PlannedStop ends it on purpose. `ref` and `status` are set before `setup` runs.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_box", "_call", "ref", "status")
+
     _handlers: ClassVar[dict[type, Handler | None]] = {}
     ref: "Ref"
     status: Status
-    _call: Call | None = None
+    _call: Call | None
     _box: Mailbox
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -211,7 +213,7 @@ async def _serve(factory: Callable[[], Actor], capacity: float, overflow: Overfl
     identity = status.child.id
     box = Mailbox(identity, current_task(), status.keeper.deadlines, capacity=capacity, overflow=overflow)
     ref = status.previous if isinstance(status.previous, Ref) else Ref(identity, type(actor))
-    actor.ref, actor.status, actor._box = ref, status, box
+    actor.ref, actor.status, actor._box, actor._call = ref, status, box, None
     ref._attach(type(actor), box)
     error: BaseException | None = None
     try:

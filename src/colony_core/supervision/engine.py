@@ -84,13 +84,25 @@ class Engine:
 
     # -- starting
 
+    def begin(self, child: Child) -> None:
+        """Launches a child that somebody asked for, now if it is its turn, else later."""
+        if self._busy():
+            child.move(State.STARTING, self.now())
+            child.job = job = Job(child)
+            self._jobs.append(job)
+        else:
+            self.launch(child, revived=False)
+
     def submit(self, job: Job) -> None:
         """Does the job now if it is its turn, else later."""
         job.child.job = job
-        if self._jobs or self.sequence or self._launching is not None or self.stop_called:
+        if self._busy():
             self._jobs.append(job)
         else:
             self._begin(job)
+
+    def _busy(self) -> bool:
+        return self._launching is not None or self.sequence or bool(self._jobs) or self.stop_called
 
     def next_job(self) -> None:
         """Goes on with what has queued up, until something holds the turn again."""
@@ -120,7 +132,7 @@ class Engine:
         else:
             assert self.nursery is not None
             child.status = status = Status(self, child, trio.CancelScope())
-            self._context.run(self.nursery.start_soon, self._live, child, status, name=str(child.id))  # type: ignore[arg-type]
+            self._context.run(self.nursery.start_soon, self._live, child, status, name=str(child.spec.id))  # type: ignore[arg-type]
 
     async def _live(self, child: Child, status: Status) -> None:
         """A task and its scope, for one incarnation and those that follow it at once. No error leaves it.
@@ -128,18 +140,17 @@ class Engine:
         Each incarnation runs in a copy of the supervisor's own context: nothing of a dead one lives on in its variables.
         """
         error: BaseException | None = None
-        spec = child.spec
         try:
             with status.scope:
                 while True:
                     try:
-                        await spec.run(*spec.args, *child.extra, status=status)
+                        await child.spec.run(*child.spec.args, *child.extra, status=status)
                     except Exception as exc:
                         error = _without_own_frame(exc)
-                    following = self._succeed(child, status, error)
-                    if following is None:
+                    if not self._succeeded(child, status, error):
                         return
-                    status, error = following, None
+                    assert child.status is not None
+                    status, error = child.status, None
                     current_task().context = self._context.copy()
                     await cancel_shielded_checkpoint()
         except trio.Cancelled:
@@ -151,13 +162,13 @@ class Engine:
             error = _without_own_frame(exc)
         self.ended(child, status, error, cancelled=status.scope.cancelled_caught)
 
-    def _succeed(self, child: Child, status: Status, error: BaseException | None) -> Status | None:
-        """Ends an incarnation that ended by itself; gives the status of the next one, if that has taken over its task."""
+    def _succeeded(self, child: Child, status: Status, error: BaseException | None) -> bool:
+        """Ends an incarnation that ended by itself, and tells whether the next one has taken over its task."""
         self._seat_of, self._seat = child, status.scope
         self.ended(child, status, error, cancelled=False)
         taken = self._seat is None
         self._seat_of = self._seat = None
-        return child.status if taken else None
+        return taken
 
     def acknowledge(self, child: Child, value: object) -> None:
         """The child called `started(value)`."""

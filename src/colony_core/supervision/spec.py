@@ -146,7 +146,7 @@ class Backoff:
     reset: float = attrs.field(default=60.0, validator=_seconds(0))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)
 class ChildSpec:
     """What to run and how to keep it alive. `run(*args, status=...)` must call `status.started(value)` once.
 

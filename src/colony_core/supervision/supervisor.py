@@ -10,7 +10,7 @@ from typing import Any
 import trio
 from trio.lowlevel import Abort, wait_task_rescheduled
 
-from .child import Child, Job, Starter
+from .child import Child, Starter
 from .driver import Driver
 from .errors import AlreadyPresent, AlreadyStarted, ChildRestarting, ChildRunning, NoSuchChild, NotRunning, PlannedStop
 from .events import Hook, Path, log_event
@@ -143,12 +143,11 @@ class Supervisor(Driver):
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.stop_called:
             raise NotRunning("the supervisor is stopping")
-        starter, now = Starter(children), self.now()
+        starter = Starter(children)
         for child in children:
             self.kids[child.key] = child
-            child.move(State.STARTING, now)
             child.starter = starter
-            self.submit(Job(child))
+            self.begin(child)
         await wait_task_rescheduled(partial(self._undo, starter))
         if starter.raise_cancel is not None or starter.errors is not None:
             await self._take_back(starter)
