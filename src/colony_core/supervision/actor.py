@@ -136,7 +136,9 @@ class Ref:
             box.deadlines.watch(call, timeout)
         await wait_task_rescheduled(call.abandon)
         if call.error is None:
-            return call.value  # type: ignore[no-any-return]
+            value = call.value
+            call.message = call.value = None  # for a while, it still stands in a queue of time-outs
+            return value  # type: ignore[no-any-return]
         error, call.error = call.error, None
         try:
             raise error
@@ -248,6 +250,7 @@ async def _attend(actor: Actor, box: Mailbox) -> None:
         elif box.queue:
             message = box.queue.popleft()
         else:
+            message = result = None  # an idle actor keeps neither
             box.idle = True
             await wait_task_rescheduled(box.give_up)
             left = MESSAGES_PER_CHECKPOINT

@@ -22,6 +22,16 @@ def test_importing_it_brings_nothing_else_of_colony():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_python_itself_says_that_it_brings_nothing_but_trio_attrs_and_what_these_import():
+    def imported(what: str) -> set[str]:
+        command = [sys.executable, "-X", "importtime", "-c", f"import {what}"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+        return {line.rsplit("|", 1)[1].strip() for line in lines}
+
+    brought = imported("colony_core.supervision") - imported("trio, attrs")
+    assert {name for name in brought if name.split(".")[:2] != ["colony_core", "supervision"]} == {"colony_core"}
+
+
 def test_its_files_import_only_trio_attrs_and_the_standard_library():
     allowed = {*sys.stdlib_module_names, "trio", "attrs"}
     for file in Path(colony_core.supervision.__file__).parent.glob("*.py"):
