@@ -39,6 +39,7 @@ ENTRIES = (
     Entry("rm", "lifecycle", _C, "remove colonies: processes, network, record and log", "COLONY..."),
     Entry("wait", "lifecycle", _C, "wait until a colony is in a state", "COLONY"),
     Entry("logs", "logs", _C, "what the services say", "COLONY SERVICE..."),
+    Entry("top", "top", _C, "what colonies use: processor, memory, network, log", "COLONY..."),
     Entry("exec", "terminals", _C, "run a command inside a colony", "COLONY"),
     Entry("open", "colonies", _C, "the address of a service, in the browser where there is one", "COLONY SERVICE"),
     Entry("service ls", "services", _C, "list the services of a colony", "COLONY"),

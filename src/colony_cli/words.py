@@ -82,6 +82,15 @@ def age(seconds: float) -> str:
     return f"{seconds}s"
 
 
+def size(count: float) -> str:
+    """An amount of bytes, short: `0 B`, `512 B`, `1.5 KiB`, `12 MiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 9.95 else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def plural(count: int, noun: str, many: str = "") -> str:
     """`1 colony`, `3 colonies`."""
     return f"{count} {noun if count == 1 else many or noun + 's'}"

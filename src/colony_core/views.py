@@ -37,8 +37,10 @@ class ServiceView:
 
 @attrs.frozen(kw_only=True)
 class UsageView:
-    """What a colony uses: counters whose difference over time is a rate. They begin anew with its cell; a process that ends takes what it used
-    with it, unless its parent waited for it. Memory counts shared pages once for each process; traffic is what crossed the cable.
+    """What a colony uses: counters whose difference over time is a rate. They begin anew with its cell.
+
+    A process that ends takes what it used with it, unless its parent waited for it. Memory counts shared pages once for each process;
+    traffic is what crossed the cable.
     """
 
     colony: str

@@ -17,8 +17,8 @@ import colony_core
 from colony_core.errors import ColonyError, Invalid, LimitReached, NotFound, TooSlow, did_you_mean
 from colony_core.views import ExecRequest
 
-from . import api, docs, openapi
-from .auth import IDENTITY, REQUEST_ID, Door
+from . import api, docs, metrics, openapi
+from .auth import IDENTITY, REQUEST_ID, ROUTE, Door
 from .context import current_request_id, current_scope
 from .house import House
 from .live import commands, events, logs
@@ -27,6 +27,7 @@ from .routes import add_route, problem_response
 
 MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 30.0
+SWITCHING_PROTOCOLS = 101
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 _FAILED = "colony.failed"
@@ -52,13 +53,15 @@ def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
     app.url_map.merge_slashes = False
     for route in (*api.ROUTES, *logs.ROUTES):
         add_route(app, mycelium, route)
+    requests = metrics.Requests()
+    app.add_url_rule("/metrics", "metrics", partial(_metrics, mycelium, requests))
     texts = events.EventTexts()
     app.add_websocket("/ws", "follow_events", partial(events.follow_events, mycelium, texts))
     app.add_websocket("/api/colonies/<ref>/exec", "run_command", partial(commands.run_command, mycelium))
     app.add_url_rule("/openapi.json", "openapi", _openapi)
     app.add_url_rule("/docs", "docs", _docs)
     app.add_url_rule("/", "home", _docs)
-    app.asgi_app = Gate(app.asgi_app, Door(mycelium, origins=origins))  # type: ignore[method-assign,assignment]
+    app.asgi_app = Gate(app.asgi_app, Door(mycelium, origins=origins), requests)  # type: ignore[method-assign,assignment]
     return app
 
 
@@ -91,11 +94,12 @@ def mount(app: QuartTrio, mycelium: House, *, prefix: str = "/colony", origins: 
 
 
 class Gate:
-    """Stands before the app: names each request, asks the door, and labels every answer."""
+    """Stands before the app: names each request, asks the door, labels every answer and counts it."""
 
-    def __init__(self, app: AsgiApp, door: Door) -> None:
+    def __init__(self, app: AsgiApp, door: Door, requests: metrics.Requests) -> None:
         self._app = app
         self._door = door
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
@@ -104,13 +108,18 @@ class Gate:
             return
         request_id = f"req_{secrets.token_hex(8)}"
         scope[REQUEST_ID] = request_id
-        send = _labelled(send, request_id)
+        send = _labelled(send, request_id, partial(self._count, scope, trio.current_time()))
         try:
             scope[IDENTITY] = self._door.admit(scope)
         except ColonyError as error:
             await _refuse(scope, receive, send, problem_of(error, request_id=request_id))
         else:
             await self._app(scope, receive, send)
+
+    def _count(self, scope: Scope, began: float, status: int) -> None:
+        self._requests.count(
+            scope.get("method", "WEBSOCKET"), scope.get(ROUTE, "other"), status, trio.current_time() - began
+        )
 
 
 class _SocketConnection(TrioASGIWebsocketConnection):
@@ -176,7 +185,7 @@ class ColonyApp(QuartTrio):
         return Invalid("malformed-request", error.description or "the request is not understood", "see /docs")
 
 
-def _labelled(send: Send, request_id: str) -> Send:
+def _labelled(send: Send, request_id: str, count: Callable[[int], None]) -> Send:
     starts = ("http.response.start", "websocket.http.response.start", "websocket.accept")
     labels = [
         (b"colony-version", colony_core.__version__.encode()),
@@ -187,6 +196,7 @@ def _labelled(send: Send, request_id: str) -> Send:
     async def labelled(message: Any) -> None:
         if message["type"] in starts:
             message = {**message, "headers": [*message.get("headers", ()), *labels]}
+            count(message.get("status", SWITCHING_PROTOCOLS))
         await send(message)
 
     return labelled
@@ -205,6 +215,12 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) 
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     await send({"type": f"{kind}.start", "status": problem.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body, "more_body": False})
+
+
+async def _metrics(house: House, requests: metrics.Requests) -> Response:
+    """The house and its colonies in Prometheus' text format."""
+    current_scope()[ROUTE] = "/metrics"
+    return Response(metrics.text(house, await house.usage(), requests), content_type=metrics.CONTENT_TYPE)
 
 
 async def _openapi() -> Response:

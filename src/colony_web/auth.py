@@ -23,7 +23,8 @@ PEER = "colony.peer"
 DRAINING = "colony.draining"
 IDENTITY = "colony.identity"
 REQUEST_ID = "colony.request_id"
-"""Keys of the ASGI scope (`peer` and `draining`: of its `state`), set by our server and by the door."""
+ROUTE = "colony.route"
+"""Keys of the ASGI scope (`peer` and `draining`: of its `state`), set by our server, the door and the routes."""
 
 FAILURES = 10
 FAILURES_WINDOW_SECONDS = 60.0

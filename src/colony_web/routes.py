@@ -14,7 +14,8 @@ from colony_core import wire
 from colony_core.access import fingerprint
 from colony_core.errors import Broken, ColonyError, Invalid, TooSlow, did_you_mean
 
-from .context import current_identity, current_request_id
+from .auth import ROUTE
+from .context import current_identity, current_request_id, current_scope
 from .house import House, Identity
 from .problems import MEDIA_TYPE, Problem, problem_of
 
@@ -69,6 +70,7 @@ def add_route(app: QuartTrio, house: House, route: Route) -> None:
 
     async def view(**path: str) -> Response:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        current_scope()[ROUTE] = route.rule
         raw = await asked.get_data(cache=True, as_text=False, parse_form_data=False)
         query = read_query(asked, route.query)
         body = _read_body(asked, raw, route)

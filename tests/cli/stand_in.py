@@ -56,6 +56,7 @@ class StandIn:
         self.lines: dict[str, list[dict[str, Any]]] = {}
         self.events: list[dict[str, Any]] = []
         self.tokens: list[dict[str, Any]] = []
+        self.usage: list[list[dict[str, Any]]] = [[]]
         self.asked: list[str] = []
         self.bodies: list[Any] = []
         self.problems: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -224,6 +225,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._spawn(body)
             case ["GET", "events"]:
                 return 200, self._events()
+            case ["GET", "usage"]:
+                return 200, house.usage.pop(0) if len(house.usage) > 1 else house.usage[0]
             case ["GET", "tokens"]:
                 return 200, house.tokens
             case ["POST", "tokens"]:

@@ -26,6 +26,7 @@ from colony_core.views import (
     ServiceView,
     SystemView,
     TokenView,
+    UsageView,
 )
 
 MOMENT = "2026-01-31T08:15:00.000Z"
@@ -189,6 +190,7 @@ class CardboardHouse:
         self.exec_requests: list[ExecRequest] = []
         self.trouble: BaseException | None = None
         self.pause: trio.Event | None = None
+        self.used: tuple[UsageView, ...] = ()
         self._colonies = {"hello": colony_view()}
 
     def colonies(self) -> tuple[ColonyView, ...]:
@@ -295,6 +297,9 @@ class CardboardHouse:
             yield self.run
         finally:
             self.run.killed.set()
+
+    async def usage(self) -> tuple[UsageView, ...]:
+        return self.used
 
     def system(self) -> SystemView:
         return SystemView(

@@ -129,6 +129,11 @@ def follow_logs(ref: str, *, after: int | None = None, tail: int | None = None, 
     return _get(f"{_colony(ref)}/logs/stream", query, reply="LogLineView")
 
 
+def usage() -> Call:
+    """What every colony uses; see `UsageView`."""
+    return _get("/api/usage", reply="UsageView", many=True)
+
+
 def events(*, after: int | None = None, limit: int | None = None, wait_seconds: float | None = None) -> Call:
     """Events behind the number `after`, as plain objects; with `wait_seconds` waits for the first."""
     return _get("/api/events", {"after": after, "limit": limit, "wait_seconds": wait_seconds})

@@ -2,7 +2,7 @@
 
 from colony_web.routes import Route
 
-from . import colonies, events, logs, services, system, tokens
+from . import colonies, events, logs, services, system, tokens, usage
 
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
@@ -11,6 +11,7 @@ ROUTES: tuple[Route, ...] = (
     *logs.ROUTES,
     *events.ROUTES,
     *tokens.ROUTES,
+    *usage.ROUTES,
 )
 
 __all__ = ["ROUTES"]

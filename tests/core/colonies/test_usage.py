@@ -20,8 +20,8 @@ async def usage(home: Home, name: str) -> UsageView:
 
 async def test_cpu_memory_processes_traffic_and_lines_are_counted_per_colony(tmp_path: Path) -> None:
     big = "x = bytearray(80 * 2**20); import time; print('filled', flush=True); time.sleep(1000)"
-    spin = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass\nprint('spun', flush=True); time.sleep(1000)"
-    talk = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nfor _ in range(100): s.sendto(bytes(1000), ('{}', 9))"
+    spin = "import time\nwhile time.process_time() < 0.5: pass\nprint('spun', flush=True); time.sleep(1000)"
+    talk = "import socket; s = socket.socket(type=socket.SOCK_DGRAM)\nfor _ in range(100): s.sendto(bytes(1000), ('{}', 9))"
 
     def python(text: str) -> str:
         return f"python3 -c '{text.replace(chr(39), chr(34))}'"
