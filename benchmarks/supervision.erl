@@ -15,8 +15,8 @@
 
 main(_) ->
     process_flag(trap_exit, true),
-    say("start", start_with_ids()),
-    say("start.dynamic", start_alike()),
+    say("start.static", start_with_ids()),
+    say("start", start_alike()),
     say("restart", restart()),
     say("call", call()),
     say("cast", cast()),

@@ -129,8 +129,9 @@ class Ref:
         task = current_task()
         if task is box.server:
             raise SelfCall(f"actor {self.id!r} called itself with {type(msg).__name__}")
-        await checkpoint_if_cancelled()
-        call = Call(msg, task, self.id)
+        if box.capacity < inf:
+            await checkpoint_if_cancelled()  # or a caller that is cancelled already might push others out
+        call = Call(msg, task, box)
         box.put(call)
         if timeout < inf:
             box.deadlines.watch(call, timeout)

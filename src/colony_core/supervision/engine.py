@@ -86,7 +86,7 @@ class Engine:
 
     def begin(self, child: Child) -> None:
         """Launches a child that somebody asked for, now if it is its turn, else later."""
-        if self._busy():
+        if self.busy:
             child.move(State.STARTING, self.now())
             child.job = job = Job(child)
             self._jobs.append(job)
@@ -96,12 +96,14 @@ class Engine:
     def submit(self, job: Job) -> None:
         """Does the job now if it is its turn, else later."""
         job.child.job = job
-        if self._busy():
+        if self.busy:
             self._jobs.append(job)
         else:
             self._begin(job)
 
-    def _busy(self) -> bool:
+    @property
+    def busy(self) -> bool:
+        """Whether what is to start has to wait for its turn."""
         return self._launching is not None or self.sequence or bool(self._jobs) or self.stop_called
 
     def next_job(self) -> None:

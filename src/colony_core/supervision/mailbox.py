@@ -15,12 +15,12 @@ from .timers import Deadlines
 class Call:
     """One message with somebody who waits for the reply: `task`, which is None once nobody does."""
 
-    __slots__ = ("actor", "due", "error", "message", "task", "value")
+    __slots__ = ("box", "due", "error", "message", "task", "value")
 
-    def __init__(self, message: object, task: Task, actor: ID) -> None:
+    def __init__(self, message: object, task: Task, box: "Mailbox") -> None:
         self.message = message
         self.task: Task | None = task
-        self.actor = actor
+        self.box = box
         self.value: Any = None
         self.error: BaseException | None = None
         self.due: float | None = None
@@ -36,11 +36,14 @@ class Call:
 
     def expire(self) -> None:
         """The caller has waited long enough."""
-        self.answer(None, TooSlow(f"actor {self.actor!r} did not answer {type(self.message).__name__} in time"))
+        self.answer(None, TooSlow(f"actor {self.box.name!r} did not answer {type(self.message).__name__} in time"))
 
     def abandon(self, _raise_cancel: object) -> Abort:
-        """The caller was cancelled."""
+        """The caller was cancelled; if that was so when it called, its message is the newest and goes back."""
         self.task = self.due = None
+        queue = self.box.queue
+        if queue and queue[-1] is self:
+            queue.pop()
         return Abort.SUCCEEDED
 
 
