@@ -59,8 +59,8 @@ def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
     app.add_websocket("/ws", "follow_events", partial(events.follow_events, mycelium, texts))
     app.add_websocket("/api/colonies/<ref>/exec", "run_command", partial(commands.run_command, mycelium))
     app.add_url_rule("/openapi.json", "openapi", _openapi)
-    app.add_url_rule("/docs", "docs", _docs)
-    app.add_url_rule("/", "home", _docs)
+    app.add_url_rule("/docs", "docs", partial(_docs, mycelium))
+    app.add_url_rule("/", "home", partial(_docs, mycelium))
     app.asgi_app = Gate(app.asgi_app, Door(mycelium, origins=origins), requests)  # type: ignore[method-assign,assignment]
     return app
 
@@ -148,6 +148,8 @@ class ColonyApp(QuartTrio):
 
     async def handle_user_exception(self, error: Exception | BaseExceptionGroup[Any]) -> Any:
         """Any exception as a problem; what was not foreseen is logged, and only its request's id is told."""
+        if isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None:
+            raise error  # the client has hung up, or the server ends: nobody is left to be told
         scope, request_id = current_scope(), current_request_id()
         if scope["type"] == "websocket":
             scope[_FAILED] = True
@@ -227,8 +229,8 @@ async def _openapi() -> Response:
     return Response(msgspec.json.encode(_document()), content_type="application/json")
 
 
-async def _docs() -> Response:
-    page = docs.page(_document(), root=request.root_path)
+async def _docs(mycelium: House) -> Response:
+    page = docs.page(_document(), root=request.root_path, system=mycelium.system())
     headers = {"Content-Security-Policy": docs.CONTENT_POLICY, "Referrer-Policy": "no-referrer"}
     return Response(page, content_type="text/html; charset=utf-8", headers=headers)
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from colony_core.views import SystemView
+
 STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 62rem; margin: 0 auto; padding: 1rem; }
@@ -25,8 +27,8 @@ CONTENT_POLICY = (
 )
 
 
-def page(document: Mapping[str, Any], *, root: str = "") -> str:
-    """The page; `root` is where the face is mounted."""
+def page(document: Mapping[str, Any], *, system: SystemView, root: str = "") -> str:
+    """The page; `root` is where the face is mounted, and `system` tells where its examples reach it."""
     info = document["info"]
     parts = [
         "<!doctype html><html lang=en><head><meta charset=utf-8>",
@@ -34,7 +36,7 @@ def page(document: Mapping[str, Any], *, root: str = "") -> str:
         f"<title>{escape(info['title'])} API</title><style>{STYLE}</style></head><body>",
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['description'])}</p>",
         f'<p>The same for programs: <a href="{escape(root)}/openapi.json">openapi.json</a></p>',
-        f"<h2>Ask</h2><pre>{escape(_examples(document, root))}</pre><h2>Routes</h2>",
+        f"<h2>Ask</h2><pre>{escape(_examples(system, root))}</pre><h2>Routes</h2>",
         *_operations(document),
         "<h2>Types</h2>",
         *(_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items())),
@@ -43,11 +45,15 @@ def page(document: Mapping[str, Any], *, root: str = "") -> str:
     return "".join(parts)
 
 
-def _examples(document: Mapping[str, Any], root: str) -> str:
-    return (
-        f"curl --unix-socket $XDG_RUNTIME_DIR/colony/colony.sock http://localhost{root}/api/colonies\n"
-        f'curl -H "Authorization: Bearer $TOKEN" http://localhost:8000{root}/api/colonies'
-    )
+def _examples(system: SystemView, root: str) -> str:
+    lines = []
+    if system.api_url:  # else another server carries the face, at an address that only its reader knows
+        lines.append(f"curl --unix-socket {system.socket} http://localhost{root}/api/colonies")
+    lines += [
+        "TOKEN=$(colony token create my-laptop -q)",
+        f'curl -H "Authorization: Bearer $TOKEN" {system.api_url or "http://localhost:8000"}{root}/api/colonies',
+    ]
+    return "\n".join(lines)
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[str]:

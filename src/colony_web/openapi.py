@@ -34,8 +34,8 @@ _BOUNDS: Mapping[tuple[str, str], Mapping[str, Any]] = {
 
 _PROBLEM: Mapping[str, Any] = {
     "type": "object",
-    "description": "RFC 9457. `code` is stable; `hint` is the next thing to try.",
-    "required": ["type", "title", "status", "detail", "code", "hint"],
+    "description": "RFC 9457. `code` is stable; `hint` is the next thing to try; `kind` is the class of the error in Python.",
+    "required": ["type", "title", "status", "detail", "code", "hint", "kind"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},
@@ -43,6 +43,7 @@ _PROBLEM: Mapping[str, Any] = {
         "detail": {"type": "string"},
         "code": {"type": "string"},
         "hint": {"type": "string"},
+        "kind": {"type": "string"},
         "details": {"type": "object"},
         "request_id": {"type": "string"},
     },
@@ -148,11 +149,13 @@ def _operation(route: Route, by_type: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _answers(route: Route, by_type: Mapping[Any, Any]) -> dict[str, Any]:
-    good: dict[str, Any] = {"description": HTTPStatus(route.status).phrase}
+    good: dict[str, Any] = {}
     if route.returns is not None:
         schema = {"type": "string"} if route.returns is str else by_type[route.returns]
         good["content"] = {route.media_type: {"schema": schema}}
-    answers = {str(route.status): good}
+    answers = {
+        str(status): {**good, "description": HTTPStatus(status).phrase} for status in (route.status, *route.also)
+    }
     problems = {401, 403, *route.problems, *((415, 422) if route.body else ()), *((422,) if route.query else ())}
     for status in sorted(problems):
         answers[str(status)] = _problem_answer(HTTPStatus(status).phrase)

@@ -70,12 +70,18 @@ def problem_of(error: ColonyError, *, request_id: str = "") -> Problem:
         "detail": error.message,
         "code": error.code,
         "hint": error.hint,
+        "kind": _kind_of(error),
     }
     if error.details:
         document["details"] = dict(error.details)
     if request_id:
         document["request_id"] = request_id
     return Problem(status=int(status), document=document, headers=_headers_of(error, status))
+
+
+def _kind_of(error: ColonyError) -> str:
+    """The name of the public class that an error is one of; rooms have further ones of their own."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == ColonyError.__module__)
 
 
 def status_of(error: ColonyError) -> HTTPStatus:

@@ -37,9 +37,13 @@ class Call:
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """A view with headers; `stored` is what an idempotent repetition gets instead, where the view holds a secret."""
+    """A view with headers; `stored` is what an idempotent repetition gets instead, where the view holds a secret.
+
+    `status` is another one than the route's.
+    """
 
     value: Any
+    status: int | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict)
     stored: Any = None
 
@@ -57,6 +61,8 @@ class Route:
     returns: Any
     tag: str
     status: int = 200
+    also: tuple[int, ...] = ()
+    """Other statuses with which the same view may come."""
     body: type | None = None
     body_required: bool = False
     query: type | None = None
@@ -186,7 +192,10 @@ def _written(answer: Any, route: Route) -> Response:
     if route.returns is None:
         return Response(b"", route.status, headers=dict(reply.headers), content_type="text/plain")
     return Response(
-        wire.dump_json(reply.value), route.status, headers=dict(reply.headers), content_type="application/json"
+        wire.dump_json(reply.value),
+        reply.status or route.status,
+        headers=dict(reply.headers),
+        content_type="application/json",
     )
 
 

@@ -116,7 +116,7 @@ def doctor_lines(made: Path) -> None:
     assert (state, found.endswith("MiB free"), mend.startswith("make room")) == ("warn", True, True)
     assert machine.line("state folder: room") == ("", "", "")
     assert machine.line("state folder")[0] == machine.line("run folder")[0] == "ok"
-    run("mount", "-o", "remount,ro", str(small))
+    run("mount", "-o", "remount,bind,ro", str(small))
     for folder in ("state folder", "run folder"):
         state, found, mend = machine.line(folder, COLONY_STATE=str(small / "state"))
         assert (state, found) == ("broken", f"{small} is not yours to write in")

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from typing import Any
 
+import attrs
 import pytest
 from openapi_spec_validator import validate
 from quart_trio import QuartTrio
 
-from colony_web import mount
+from colony_web import docs, mount, openapi
 from colony_web.auth import PEER
 
 from .conftest import OWNER
@@ -68,6 +69,16 @@ async def test_the_page_needs_nothing_from_outside(client: Any, path: str) -> No
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
+
+
+def test_the_pages_examples_are_those_of_this_house(house: CardboardHouse) -> None:
+    document = openapi.document((), version="0")
+    ours = attrs.evolve(house.system(), socket="/run/its.sock", api_url="http://127.0.0.1:4711")
+    shown = docs.page(document, system=ours, root="/colony").partition("<pre>")[2].partition("</pre>")[0]
+    assert "--unix-socket /run/its.sock http://localhost/colony/api/colonies" in shown
+    assert "http://127.0.0.1:4711/colony/api/colonies" in shown
+    theirs = docs.page(document, system=attrs.evolve(ours, api_url=None))
+    assert "--unix-socket" not in theirs, "another server carries the face: nobody listens there"
 
 
 async def test_the_pages_style_is_the_one_its_policy_allows(client: Any) -> None:

@@ -28,8 +28,10 @@ async def list_colonies(house: House, call: Call) -> tuple[ColonyView, ...]:
 
 
 async def create_colony(house: House, call: Call) -> Reply:
-    """Makes a colony from a folder. Answers once it is recorded; events tell of its start."""
+    """Makes a colony from a folder. Answers once it is recorded; events tell of its start. A dry run checks all and makes nothing."""
     view = await house.spawn(call.body, owner=call.identity.name)
+    if call.body.dry_run:
+        return Reply(value=view, status=200)
     return Reply(value=view, headers={"Location": f"{request.root_path}/api/colonies/{quote(view.id)}"})
 
 
@@ -101,6 +103,7 @@ ROUTES = (
         body_required=True,
         returns=ColonyView,
         status=201,
+        also=(200,),
         tag="colonies",
         problems=(409, 422),
     ),

@@ -1,0 +1,369 @@
+"""Every operation of the API, with every parameter and field, over a real daemon; what it does is seen from outside of it."""
+
+import html
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from colony_core.remote.streaming import open_events, open_exec
+from colony_core.views import ExecRequest
+from colony_web import openapi
+from colony_web.api import ROUTES
+from colony_web.live import logs
+
+from .driver import Daemon, alive
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+MANIFEST = """
+[services.talk]
+command = ["python3", "-u", "-c", "import time; print('hello'); print('world'); time.sleep(6000)"]
+ready = { log = "world" }
+
+[services.deaf]
+command = "trap '' TERM; echo deaf; while :; do sleep 1; done"
+ready = { log = "deaf" }
+grace = "50s"
+"""
+EXERCISED: dict[str, set[str]] = {}
+
+
+def exercises(operation: str, *names: str) -> Callable[[Any], Any]:
+    """Notes which operation a test exercises, and which of its parameters and fields."""
+    EXERCISED.setdefault(operation, set()).update(names)
+    return lambda test: test
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """One daemon for all of these."""
+    with Daemon(tmp_path_factory.mktemp("routes")).running() as running:
+        yield running
+
+
+@pytest.fixture
+def hello(daemon: Daemon) -> Iterator[dict[str, Any]]:
+    """A colony that is up."""
+    folder = daemon.folder / "hello"
+    folder.mkdir(exist_ok=True)
+    (folder / "colony.toml").write_text(MANIFEST)
+    ask(daemon, "POST", "/api/colonies", {"name": "hello", "path": str(folder)}, expect=201)
+    yield daemon.until_ready("hello")
+    ask(daemon, "POST", "/api/colonies/hello/stop", {"grace": 0.1}, expect=(202, 404))
+    ask(daemon, "DELETE", "/api/colonies/hello", expect=(204, 404))
+
+
+def ask(
+    daemon: Daemon, method: str, path: str, body: Any = None, *, expect: int | tuple[int, ...] = 200, **headers: str
+) -> Any:
+    """What curl is answered on the socket; the status must be as expected."""
+    given = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    data = [] if body is None else ["--json", json.dumps(body)]
+    command = ["curl", "-sS", "-X", method, "--unix-socket", socket_of(daemon), *data]
+    command += [part for header in given for part in ("-H", header)]
+    done = subprocess.run(
+        [*command, "-w", "\n%{http_code}", f"http://localhost{path}"],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    text, _, status = done.stdout.rpartition("\n")
+    assert int(status) in (expect if isinstance(expect, tuple) else (expect,)), done.stdout
+    return json.loads(text) if text else None
+
+
+def socket_of(daemon: Daemon) -> str:
+    return str(daemon.state / "run/colony.sock")
+
+
+def pid_of(view: dict[str, Any], service: str = "talk") -> int:
+    return int(next(s["pid"] for s in view["services"] if s["name"] == service))
+
+
+def test_every_operation_parameter_and_field_is_exercised_here() -> None:
+    document = openapi.document((*ROUTES, *logs.ROUTES), version="0", extra_types=(ExecRequest,))
+    schemas = document["components"]["schemas"]
+    known: dict[str, set[str]] = {}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            names = {each["name"] for each in operation["parameters"] if each["in"] != "path"} - {"Idempotency-Key"}
+            if "requestBody" in operation:
+                kind = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                names |= set(schemas[kind]["properties"])
+            known[operation["operationId"]] = names
+    known["run_command"] |= set(schemas["ExecRequest"]["properties"])
+    assert known == EXERCISED
+
+
+@exercises("show_system")
+@exercises("show_tree")
+def test_the_system_is_shown(daemon: Daemon, hello: dict[str, Any]) -> None:
+    system = ask(daemon, "GET", "/api/system")
+    assert daemon.process is not None
+    assert system["pid"] == daemon.process.pid
+    assert alive(system["keeper_pid"])
+    assert (system["socket"], system["colonies"]) == (socket_of(daemon), 1)
+    tree = ask(daemon, "GET", "/api/system/tree")
+    assert "hello (supervisor)" in tree["text"]
+    assert "colonies" in [child["id"] for child in tree["tree"]["children"]]
+
+
+@exercises("create_colony", "name", "path", "template", "start", "dry_run")
+@exercises("show_colony")
+@exercises("list_colonies", "state")
+@exercises("remove_colony")
+def test_colonies_are_made_listed_shown_and_removed(daemon: Daemon, hello: dict[str, Any]) -> None:
+    assert os.stat(f"/proc/{pid_of(hello)}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
+    empty = daemon.folder / "empty"
+    empty.mkdir(exist_ok=True)
+    asked = {"name": "other", "path": str(empty), "template": "api-service"}
+    assert ask(daemon, "POST", "/api/colonies", asked | {"dry_run": True})["name"] == "other"
+    assert [c["name"] for c in ask(daemon, "GET", "/api/colonies")] == ["hello"]
+    made = ask(daemon, "POST", "/api/colonies", asked | {"start": False}, expect=201, Idempotency_Key="once")
+    again = ask(daemon, "POST", "/api/colonies", asked | {"start": False}, expect=201, Idempotency_Key="once")
+    assert again == made
+    assert ask(daemon, "POST", "/api/colonies", asked, expect=409)["code"] == "name-taken"
+    assert (made["state"], [s["name"] for s in made["services"]]) == ("stopped", ["api"])
+    assert [c["name"] for c in ask(daemon, "GET", "/api/colonies?state=stopped")] == ["other"]
+    assert ask(daemon, "GET", f"/api/colonies/{made['id']}")["name"] == "other"
+    ask(daemon, "DELETE", "/api/colonies/other", expect=204)
+    assert ask(daemon, "GET", "/api/colonies/other", expect=404)["code"] == "colony-not-found"
+    ask(daemon, "POST", "/api/colonies/hello/services/deaf/stop", {"grace": 0.1}, expect=202)
+    ask(daemon, "DELETE", "/api/colonies/hello", expect=204)
+    assert not alive(pid_of(hello))
+    assert not (daemon.state / "logs" / hello["id"]).exists()
+
+
+@exercises("stop_colony", "grace")
+@exercises("start_colony")
+@exercises("restart_colony", "grace")
+def test_a_colony_stops_starts_and_restarts(daemon: Daemon, hello: dict[str, Any]) -> None:
+    ask(daemon, "POST", "/api/colonies/hello/stop", {"grace": 0.1}, expect=202)
+    daemon.until(lambda: daemon.colony("hello")["state"] == "stopped", "it is stopped")
+    assert not any(alive(pid_of(hello, service)) for service in ("talk", "deaf"))
+    ask(daemon, "POST", "/api/colonies/hello/start", expect=202)
+    up = daemon.until_ready("hello")
+    assert alive(pid_of(up, "deaf"))
+    ask(daemon, "POST", "/api/colonies/hello/restart", {"grace": 0.1}, expect=202)
+    daemon.until(lambda: not alive(pid_of(up, "deaf")), "the deaf one is killed long before its own grace")
+    assert pid_of(daemon.until_ready("hello")) != pid_of(up)
+
+
+@exercises("apply_colony", "dry_run")
+def test_an_edited_manifest_is_applied(daemon: Daemon, hello: dict[str, Any]) -> None:
+    (daemon.folder / "hello/colony.toml").write_text(MANIFEST.replace("'world'", "'the world'"))
+    told = ask(daemon, "POST", "/api/colonies/hello/apply", {"dry_run": True})
+    assert told["restarted"] == ["talk"]
+    assert pid_of(daemon.colony("hello")) == pid_of(hello)
+    assert ask(daemon, "POST", "/api/colonies/hello/apply")["changes"] == told["changes"]
+    daemon.until(lambda: not alive(pid_of(hello)), "it is restarted")
+    assert pid_of(daemon.until_ready("hello"), "deaf") == pid_of(hello, "deaf")
+
+
+@exercises("list_services")
+@exercises("stop_service", "grace")
+@exercises("start_service")
+@exercises("restart_service", "grace")
+def test_services_are_listed_stopped_started_and_restarted(daemon: Daemon, hello: dict[str, Any]) -> None:
+    at = "/api/colonies/hello/services"
+    assert [s["pid"] for s in ask(daemon, "GET", at)] == [pid_of(hello), pid_of(hello, "deaf")]
+    ask(daemon, "POST", f"{at}/deaf/stop", {"grace": 0.1}, expect=202)
+    daemon.until(lambda: daemon.service("hello", "deaf")["state"] == "stopped", "it is stopped")
+    assert [alive(pid_of(hello, service)) for service in ("talk", "deaf")] == [True, False]
+    ask(daemon, "POST", f"{at}/deaf/start", expect=202)
+    second = pid_of(daemon.until_ready("hello"), "deaf")
+    assert alive(second)
+    ask(daemon, "POST", f"{at}/deaf/restart", {"grace": 0.1}, expect=202)
+    daemon.until(lambda: not alive(second), "it is killed long before its own grace")
+    assert pid_of(daemon.until_ready("hello")) == pid_of(hello)
+
+
+@exercises("read_log", "after", "limit", "tail", "service", "since", "until")
+def test_a_log_is_read_by_every_choice(daemon: Daemon, hello: dict[str, Any]) -> None:
+    def texts(query: str) -> list[str]:
+        page = ask(daemon, "GET", f"/api/colonies/hello/logs?{query}")
+        return [line["text"] for line in page["lines"] if line["stream"] == "out"]
+
+    lines = ask(daemon, "GET", "/api/colonies/hello/logs?service=talk")["lines"]
+    first, last = (next(line for line in lines if line["text"] == text) for text in ("hello", "world"))
+    assert texts("service=talk") == ["hello", "world"]
+    assert set(texts("service=talk&service=deaf")) == {"hello", "world", "deaf"}
+    assert texts(f"service=talk&after={first['seq']}") == ["world"]
+    assert texts("service=talk&limit=1") == ["hello"]
+    assert texts("service=talk&tail=1") == ["world"]
+    assert texts(f"service=talk&since={last['at']}")[-1:] == ["world"]
+    assert texts("service=talk&since=2099-01-01T00:00:00Z") == []
+    assert texts("service=talk&until=2001-01-01T00:00:00Z") == []
+
+
+@exercises("stream_log", "after", "tail", "service", "Last-Event-ID")
+def test_a_log_is_streamed_from_every_place(daemon: Daemon, hello: dict[str, Any]) -> None:
+    lines = ask(daemon, "GET", "/api/colonies/hello/logs?service=talk")["lines"]
+    hello_seq, world_seq = (next(line["seq"] for line in lines if line["text"] == text) for text in ("hello", "world"))
+    assert first_streamed(daemon, "service=talk&after=0") == (hello_seq, "hello")
+    assert first_streamed(daemon, f"service=talk&after={hello_seq}") == (world_seq, "world")
+    assert first_streamed(daemon, "service=talk&tail=1") == (world_seq, "world")
+    assert first_streamed(daemon, "service=talk", Last_Event_ID=str(hello_seq)) == (world_seq, "world")
+
+
+def first_streamed(daemon: Daemon, query: str, **headers: str) -> tuple[int, str]:
+    """Number and text of the first line that curl is sent."""
+    given = [part for name, value in headers.items() for part in ("-H", f"{name.replace('_', '-')}: {value}")]
+    address = f"http://localhost/api/colonies/hello/logs/stream?{query}"
+    command = ["curl", "-sSN", "--max-time", "60", "--unix-socket", socket_of(daemon), *given, address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
+        assert curl.stdout is not None
+        number = 0
+        for line in curl.stdout:
+            name, _, value = line.strip().partition(": ")
+            if name == "id":
+                number = int(value)
+            elif name == "data" and "text" in (said := json.loads(value)):
+                curl.kill()
+                return number, said["text"]
+    raise AssertionError("the stream ended")
+
+
+@exercises("list_events", "after", "limit", "wait_seconds")
+def test_events_are_listed_and_waited_for(daemon: Daemon, hello: dict[str, Any]) -> None:
+    newest = ask(daemon, "GET", "/api/events?limit=1")
+    last = ask(daemon, "GET", "/api/system")["last_event"]
+    assert [event["seq"] for event in newest] == [last]
+    assert [event["seq"] for event in ask(daemon, "GET", f"/api/events?after={last - 3}&limit=2")] == [
+        last - 2,
+        last - 1,
+    ]
+    assert ask(daemon, "GET", f"/api/events?after={last}") == []
+    address = f"http://localhost/api/events?after={last}&wait_seconds=60"
+    with subprocess.Popen(["curl", "-sS", "--unix-socket", socket_of(daemon), address], stdout=subprocess.PIPE) as curl:
+        ask(daemon, "POST", "/api/colonies/hello/services/talk/restart", expect=202)
+        assert curl.stdout is not None
+        assert json.loads(curl.stdout.read())[0]["service"] == "talk"
+
+
+@exercises("follow_events", "after")
+async def test_events_are_followed_over_a_websocket(daemon: Daemon, hello: dict[str, Any]) -> None:
+    with trio.fail_after(60):
+        async with open_events(target(daemon), after=0) as events:
+            seen = [await anext(events) for _ in range(3)]
+            assert [event["seq"] for event in seen] == [1, 2, 3]
+        last = ask(daemon, "GET", "/api/system")["last_event"]
+        async with open_events(target(daemon), after=last) as events:
+            ask(daemon, "POST", "/api/colonies/hello/services/talk/restart", expect=202)
+            event = await anext(events)
+            assert (event["seq"], event["service"]) == (last + 1, "talk")
+
+
+@exercises("run_command", "command", "cwd", "env")
+async def test_a_command_is_run_over_a_websocket(daemon: Daemon, hello: dict[str, Any]) -> None:
+    (daemon.folder / "hello/inside").mkdir(exist_ok=True)
+    request = ExecRequest(command=("sh", "-c", "pwd; echo $WORD; exit 7"), cwd="inside", env={"WORD": "said"})
+    with trio.fail_after(60):
+        async with open_exec(target(daemon), "hello", request) as running:
+            await running.stdin.aclose()
+            said = b"".join([part async for part in running.stdout])
+            assert await running.wait() == 7
+    assert said.decode().split() == [str(daemon.folder / "hello/inside"), "said"]
+
+
+def target(daemon: Daemon) -> Any:
+    from colony_core.remote import discover
+
+    return discover(environ=daemon.environment)
+
+
+def test_the_examples_of_the_page_answer(daemon: Daemon) -> None:
+    command = ["curl", "-sS", "--unix-socket", socket_of(daemon), "http://localhost/docs"]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    lines = html.unescape(page.partition("<pre>")[2].partition("</pre>")[0]).splitlines()
+    assert len(lines) == 3
+    script = "\n".join(line.replace("curl ", "curl -sS --fail-with-body ") for line in lines)
+    path = f"{Path(sys.executable).parent}:{daemon.environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        env=daemon.environment | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[][]"), done.stderr
+
+
+@exercises("list_usage")
+def test_what_a_colony_uses_is_told(daemon: Daemon, hello: dict[str, Any]) -> None:
+    [usage] = ask(daemon, "GET", "/api/usage")
+    assert (usage["colony"], usage["state"], usage["services"]) == ("hello", "running", 2)
+    assert usage["processes"] >= 2
+    assert usage["memory_bytes"] > 0
+    assert usage["log_lines"] >= 3
+
+
+@exercises("create_token", "name", "role")
+@exercises("list_tokens")
+@exercises("revoke_token")
+def test_tokens_open_the_port_until_they_are_revoked(daemon: Daemon) -> None:
+    made = ask(daemon, "POST", "/api/tokens", {"name": "looks", "role": "viewer"}, expect=201)
+    [told] = [token for token in ask(daemon, "GET", "/api/tokens") if token["id"] == made["id"]]
+    assert (told["name"], told["role"], told["token"]) == ("looks", "viewer", None)
+    base = ask(daemon, "GET", "/api/system")["api_url"]
+    assert status(f"{base}/api/colonies", made["token"]) == 200
+    assert status(f"{base}/api/system/shutdown", made["token"], method="POST") == 403
+    ask(daemon, "DELETE", f"/api/tokens/{made['id']}", expect=204)
+    assert status(f"{base}/api/colonies", made["token"]) == 401
+
+
+def status(url: str, token: str, *, method: str = "GET") -> int:
+    request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with closing(urllib.request.urlopen(request, timeout=30)) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+@exercises("shut_down", "colonies")
+def test_the_daemon_ends_without_and_with_its_colonies(tmp_path: Path) -> None:
+    with Daemon(tmp_path).running() as daemon:
+        daemon.spawn("idle", '[services.idle]\ncommand = "exec sleep 6000"\n')
+        pid = daemon.until_ready("idle")["services"][0]["pid"]
+        for colonies in (False, True):
+            ask(daemon, "POST", "/api/system/shutdown", {"colonies": colonies}, expect=202)
+            assert daemon.process is not None
+            assert daemon.process.wait(60) == 0
+            assert alive(pid) is not colonies
+            daemon.start()
+
+
+def test_websockets_that_break_off_are_no_news_to_the_log(daemon: Daemon, hello: dict[str, Any]) -> None:
+    def quit_after_the_start(path: str, first: str) -> None:
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        head += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        import socket
+
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(30)
+            client.connect(socket_of(daemon))
+            client.sendall(head.encode())
+            assert b" 101 " in client.recv(4096)
+            if first:
+                data = first.encode()
+                client.sendall(bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data)
+                assert client.recv(4096)
+
+    before = len((daemon.folder / "daemon.log").read_text())
+    quit_after_the_start("/ws?after=0", "")
+    quit_after_the_start("/api/colonies/hello/exec", '{"command": ["sh", "-c", "echo on; sleep 6000"]}')
+    quit_after_the_start("/api/colonies/hello/exec", '{"command": ["yes"]}')
+    ask(daemon, "POST", "/api/colonies/hello/services/talk/restart", expect=202)
+    daemon.until_ready("hello")
+    assert (daemon.folder / "daemon.log").read_text()[before:] == ""
