@@ -13,7 +13,7 @@ from .child import Child
 from .errors import ActorDied, NoSuchChild, NotForDynamic, TooManyChildren
 from .events import Hook, Path, StopFailed, log_event, tell
 from .hosting import hosted
-from .spec import ID, AutoShutdown, Backoff, ChildSpec, Exit, Kind, Limit, Restart, State, check_fits
+from .spec import ID, AutoShutdown, Backoff, ChildSpec, Exit, Kind, Limit, Restart, State, check_fits, check_options
 from .status import Status
 from .supervisor import Supervisor, nested
 
@@ -204,6 +204,7 @@ def open_dynamic_supervisor(
     `run` with `restart` and further fields of ChildSpec in `spec` is the template that `spawn` starts; or `run` is a whole ChildSpec.
     `most` bounds the number of children, those that restart included.
     """
+    check_options(limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, most=most)
     template = _template(run, restart, spec, auto_shutdown)
     return hosted(
         lambda: DynamicSupervisor(
@@ -235,6 +236,7 @@ def dynamic_supervisor_spec(
 
     `restart`, `grace`, `significant` and `backoff` are its own, not those of the template.
     """
+    check_options(limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, most=most)
     inner = _template(template, Restart.TRANSIENT, {}, auto_shutdown)
 
     async def run(*, status: Status) -> None:
@@ -260,6 +262,11 @@ def dynamic_supervisor_spec(
 
 def _template(run: Template, restart: Restart, rest: dict[str, Any], auto_shutdown: AutoShutdown) -> ChildSpec | None:
     if run is None:
+        if rest:
+            name, value = next(iter(rest.items()))
+            raise TypeError(
+                f"unexpected keyword argument '{name}' ({value!r}): there is no template that it could be a field of"
+            )
         return None
     if isinstance(run, ChildSpec):
         template = attrs.evolve(run, **rest)

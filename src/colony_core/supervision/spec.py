@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 import attrs
@@ -191,6 +191,30 @@ class Exit:
 
     def __str__(self) -> str:
         return str(self.kind) if self.error is None else f"{self.kind}: {self.error!r}"
+
+
+def check_options(
+    *,
+    limit: object,
+    auto_shutdown: object,
+    on_event: object,
+    strategy: object = Strategy.ONE_FOR_ONE,
+    most: object = inf,
+) -> None:
+    """Raises TypeError or ValueError naming the first option of a supervisor that makes no sense, and its value."""
+    for name, value, kind in (
+        ("strategy", strategy, Strategy),
+        ("limit", limit, Limit),
+        ("auto_shutdown", auto_shutdown, AutoShutdown),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, not {value!r}")
+    if on_event is not None and not callable(on_event):
+        raise TypeError(f"on_event must be callable, not {on_event!r}")
+    if isinstance(most, bool) or not isinstance(most, int | float):
+        raise TypeError(f"most must be a number, not {most!r}")
+    if not most >= 0:
+        raise ValueError(f"most must be >= 0, not {most!r}")
 
 
 def checked(specs: tuple[ChildSpec, ...], auto_shutdown: AutoShutdown) -> tuple[ChildSpec, ...]:

@@ -29,6 +29,7 @@ from .spec import (
     State,
     Strategy,
     check_fits,
+    check_options,
     checked,
 )
 from .status import Status
@@ -221,6 +222,7 @@ def open_supervisor(
     itself, the block is cancelled once the last child has stopped, and RestartLimit (or what else ended it) is raised from here.
     Raises ChildStartError if a first start fails: by then, what had started is stopped again. `rng` draws the jitter of back-offs.
     """
+    check_options(limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, strategy=strategy)
     checked_specs = checked(tuple(specs), auto_shutdown)
     return hosted(
         lambda: Supervisor(
@@ -253,6 +255,7 @@ def supervisor_spec(
     Events go to the hook of the supervisor above, unless `on_event` is given. It ends with RestartLimit when its limit is passed, which
     its parent counts as one failure; with a planned stop when it ended itself.
     """
+    check_options(limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, strategy=strategy)
     inner = checked(tuple(specs), auto_shutdown)
 
     async def run(*, status: Status) -> None:

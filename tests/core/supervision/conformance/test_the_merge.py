@@ -18,6 +18,8 @@ from colony_core.supervision import (
     Restart,
     StartFailed,
     Strategy,
+    dynamic_supervisor_spec,
+    open_dynamic_supervisor,
     open_supervisor,
     supervisor_spec,
 )
@@ -48,6 +50,33 @@ def test_1_1_wrong_values_and_unknown_keys_are_refused_when_the_spec_is_made(fie
     with pytest.raises((TypeError, ValueError)) as caught:
         ChildSpec(**{"id": "a", "run": idle, **fields})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"strategy": "one_for_one"}, "strategy must be a Strategy, not 'one_for_one'"),
+        ({"limit": 3}, "limit must be a Limit, not 3"),
+        ({"auto_shutdown": True}, "auto_shutdown must be a AutoShutdown, not True"),
+        ({"on_event": "log"}, "on_event must be callable, not 'log'"),
+        ({"intensity": 3}, "unexpected keyword argument 'intensity'"),
+        ({"most": "many"}, "most must be a number, not 'many'"),
+        ({"most": -1}, "most must be >= 0, not -1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_1_1_wrong_options_are_refused_when_a_supervisor_is_described(options, words):
+    openers = [
+        open_supervisor,
+        open_dynamic_supervisor,
+        lambda **given: supervisor_spec("s", [], **given),
+        lambda **given: dynamic_supervisor_spec("s", **given),
+    ]
+    of_one_kind = {"strategy": openers[::2], "most": openers[1::2]}
+    for opener in of_one_kind.get(next(iter(options)), openers):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            opener(**options)
+        assert words in str(caught.value)
 
 
 def test_1_1_defaults_are_otps_but_for_the_limit():
