@@ -49,6 +49,7 @@ ENTRIES = (
     Entry("init", "init", _H, "write a commented colony.toml and settings file", "PATH"),
     Entry("serve", "server", _H, "run the daemon here, in the foreground", ""),
     Entry("shutdown", "server", _H, "end the daemon; colonies go on unless --colonies", ""),
+    Entry("reload", "server", _H, "have the daemon read its settings again", ""),
     Entry("status", "house", _H, "the daemon: version, addresses, mode", ""),
     Entry("tree", "house", _H, "who supervises whom, since when, how often restarted", ""),
     Entry("events", "house", _H, "what happened, and what happens", ""),

@@ -97,8 +97,9 @@ def _choice(*known: str) -> Callable[[Any], str]:
     return parse
 
 
-def _key(default: Any, parse: Callable[[Any], Any], text: str) -> Any:
-    return attrs.field(default=default, metadata={"parse": parse, "text": text})
+def _key(default: Any, parse: Callable[[Any], Any], text: str, *, live: bool = False) -> Any:
+    """`live`: it is read at each use, so that a running daemon can take over another value."""
+    return attrs.field(default=default, metadata={"parse": parse, "text": text, "live": live})
 
 
 @attrs.frozen(kw_only=True)
@@ -135,10 +136,12 @@ class Isolation:
 class Processes:
     """Services and their logs."""
 
-    grace: float = _key(10.0, parse_duration, "time between SIGTERM and SIGKILL where a service says nothing")
-    log_segment: int = _key(4 * 2**20, parse_size, "a log's file is closed at this size")
-    log_age: float = _key(86400.0, parse_duration, "or at this age")
-    log_total: int = _key(64 * 2**20, parse_size, "the oldest files of a colony's log go beyond this size")
+    grace: float = _key(
+        10.0, parse_duration, "time between SIGTERM and SIGKILL where a service says nothing", live=True
+    )
+    log_segment: int = _key(4 * 2**20, parse_size, "a log's file is closed at this size", live=True)
+    log_age: float = _key(86400.0, parse_duration, "or at this age", live=True)
+    log_total: int = _key(64 * 2**20, parse_size, "the oldest files of a colony's log go beyond this size", live=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -237,6 +240,34 @@ def load_config(
         values[section][key] = _checked(section, key, value, dotted)
     sections = {name: kind(**values[name]) for name, kind in SECTIONS.items()}
     return Config(folders=folders or default_folders(env), **sections)
+
+
+@attrs.frozen(kw_only=True)
+class Reloaded:
+    """What became of settings that were read again: the ones in force, which keys changed, and which wait for the next start."""
+
+    config: Config
+    changed: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+
+def reloaded(old: Config, new: Config) -> Reloaded:
+    """Takes over of `new` what can change while a daemon runs. Pure."""
+    config = old
+    changed: list[str] = []
+    waiting: list[str] = []
+    for section, kind in SECTIONS.items():
+        before, after = getattr(old, section), getattr(new, section)
+        for field in attrs.fields(kind):
+            value = getattr(after, field.name)
+            if value == getattr(before, field.name):
+                continue
+            (changed if field.metadata["live"] else waiting).append(f"{section}.{field.name}")
+            if field.metadata["live"]:
+                config = attrs.evolve(
+                    config, **{section: attrs.evolve(getattr(config, section), **{field.name: value})}
+                )
+    return Reloaded(config=config, changed=tuple(changed), waiting=tuple(waiting))
 
 
 def _read(path: Path) -> dict[str, Any]:

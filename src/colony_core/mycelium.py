@@ -34,8 +34,8 @@ from .colonies import (
     run_command,
     usage_of,
 )
-from .config import Config
-from .errors import ColonyError, TooSlow
+from .config import Config, reloaded
+from .errors import ColonyError, Invalid, TooSlow, WrongState
 from .events import HouseEvent, Missed
 from .houselock import hold_lock
 from .supervision import (
@@ -59,6 +59,7 @@ from .views import (
     LogLineView,
     LogPageView,
     NewColony,
+    ReloadView,
     ServiceView,
     SystemView,
     UsageView,
@@ -80,7 +81,8 @@ class Mycelium:
     """The house: every verb that the faces offer. `ref` is a colony's name or id everywhere; errors are kinds of ColonyError."""
 
     def __init__(self, means: Means, *, keys: Keys, idempotency: Idempotency, egress: str) -> None:
-        self.config = means.config
+        self.load_config: Callable[[], Config] | None = None
+        """How the settings are read again; None where a program gave its own."""
         self.bus = means.bus
         self.mode = means.isolation.mode.value
         self.keys = keys
@@ -93,6 +95,11 @@ class Mycelium:
         self._stop_colonies = False
         self._colonies = Colonies(means)
         self._root: Supervisor
+
+    @property
+    def config(self) -> Config:
+        """The settings in force."""
+        return self._means.config
 
     # ---- colonies
 
@@ -199,6 +206,24 @@ class Mycelium:
     async def supervise(self, spec: ChildSpec) -> Child:
         """Runs a long-lived task of a face in the tree of the house; returns its handle once it has started."""
         return await self._root.start_child(spec)
+
+    async def reload(self) -> ReloadView:
+        """Reads the settings again and takes over what can change at once; those that are wrong are refused whole, and nothing changes.
+
+        Raises Invalid naming file and key, WrongState (`nothing-to-reload`) where the settings are a program's own.
+        """
+        if self.load_config is None:
+            raise WrongState("nothing-to-reload", "the settings were given by a program", "change them there")
+        try:
+            found = reloaded(self.config, await trio.to_thread.run_sync(self.load_config))
+        except Invalid as error:
+            self.bus.publish(HouseEvent(what="reload_refused", message=f"the old settings stay: {error.message}"))
+            raise
+        self._means.config = found.config
+        told = [f"changed {', '.join(found.changed)}"] if found.changed else []
+        told += [f"at the next start {', '.join(found.waiting)}"] if found.waiting else []
+        self.bus.publish(HouseEvent(what="reloaded", message="; ".join(told) or "nothing changed"))
+        return ReloadView(changed=found.changed, waiting=found.waiting)
 
     async def shutdown(self, *, colonies: bool) -> None:
         """Asks the house to end; with `colonies` they are stopped first, without they go on and the next daemon finds them."""

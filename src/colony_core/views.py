@@ -191,6 +191,14 @@ class ExecRequest:
 
 
 @attrs.frozen(kw_only=True)
+class ReloadView:
+    """Settings that were read again: the keys that changed and are in force, and those that wait for the next start of the daemon."""
+
+    changed: tuple[str, ...]
+    waiting: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
 class ShutdownRequest:
     """How to end the daemon: with `colonies` everything stops, without they go on and are found again."""
 

@@ -1,10 +1,13 @@
 """The daemon: a house with its web face in the tree, from the first lock to the last signal.
 
-SIGINT (Ctrl-C) stops the colonies and ends; SIGTERM and SIGHUP end the daemon and leave the colonies to the next one, so that an upgrade
-or a closed terminal drops nothing. A second signal of any kind cuts the graces of services short.
+SIGINT (Ctrl-C) stops the colonies and ends; SIGTERM ends the daemon and leaves the colonies to the next one, so that an upgrade drops
+nothing. SIGHUP does the same where the daemon has a terminal, which was closed then; without one the settings are read again. A second
+signal to end cuts the graces of services short.
 """
 
 import gc
+import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -20,39 +23,57 @@ from colony_core.supervision import Backoff, ChildSpec, Limit, Status, superviso
 from colony_core.views import SystemView
 
 from .serve import serve
+from .systemd import Notifier, notifier
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(config: Config, *, announce: Callable[[SystemView], None]) -> None:
+logger = logging.getLogger("colony.daemon")
+
+
+def run(load: Callable[[], Config], *, announce: Callable[[SystemView], None]) -> None:
     """Runs the daemon until it is told to end; `announce` is called once, when it serves. Blocks; call it before any thread exists.
+
+    `load` gives the settings, at first and whenever they are to be read again.
 
     Raises ColonyError when it cannot begin: `already-running`, `port-taken`, missing rights.
     """
+    config = load()
     wanted = config.isolation.mode
     mode = isolation.choose_mode() if wanted == "auto" else isolation.Mode(wanted)
     if mode is isolation.Mode.ROOTLESS:
         isolation.enter_rootless(processes.living_keeper(config.folders.run))
-    settled = attrs.evolve(config, isolation=attrs.evolve(config.isolation, mode=mode.value))
+
+    def settled(config: Config) -> Config:
+        return attrs.evolve(config, isolation=attrs.evolve(config.isolation, mode=mode.value))
+
     try:
-        trio.run(_main, settled, announce)
+        trio.run(_main, settled(config), lambda: settled(load()), announce)
     except BaseExceptionGroup as group:
         raise _one_cause(group) from group
 
 
-async def _main(config: Config, announce: Callable[[SystemView], None]) -> None:
+async def _main(config: Config, load: Callable[[], Config], announce: Callable[[SystemView], None]) -> None:
+    manager = notifier(os.environ)
     with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
             async with open_mycelium(config) as house:
-                nursery.start_soon(_obey, house, signals)
+                house.load_config = load
+                nursery.start_soon(_obey, house, signals, manager)
                 web = ChildSpec(id="server", run=partial(_serve, house), grace=10.0, backoff=Backoff(first=0.1))
                 face = await house.supervise(supervisor_spec("web", [web], limit=Limit(10, 60.0)))
                 house.api_url = face.value.children()[0].value[1]
                 announce(house.system())
+                if manager is not None:
+                    told = ChildSpec(id="systemd", run=partial(_live, manager), grace=1.0, backoff=Backoff(first=1.0))
+                    await house.supervise(told)
+                    manager.ready(f"API {house.api_url}")
                 # Thousands of small task objects live for ever; scanning them again and again is half of a busy daemon's time.
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 50)
                 await house.shutdown_requested.wait()
+                if manager is not None:
+                    manager.stopping()
             nursery.cancel_scope.cancel()
 
 
@@ -70,11 +91,33 @@ async def _serve(house: Mycelium, *, status: Status) -> None:
         await serve(house, task_status=status)
 
 
-async def _obey(house: Mycelium, signals: AsyncIterator[int]) -> None:
-    """The first signal asks for an orderly end, every further one cuts the graces short."""
-    await house.shutdown(colonies=await anext(signals) == signal.SIGINT)
-    async for _ in signals:
-        await house.hurry()
+async def _live(manager: Notifier, *, status: Status) -> None:
+    status.started()
+    await manager.live()
+
+
+async def _obey(house: Mycelium, signals: AsyncIterator[int], manager: Notifier | None) -> None:
+    """The first signal to end asks for an orderly one, every further one cuts the graces short."""
+    async for number in signals:
+        if number == signal.SIGHUP and not os.isatty(0):
+            await _reload(house, manager)
+        elif house.shutdown_requested.is_set():
+            await house.hurry()
+        else:
+            await house.shutdown(colonies=number == signal.SIGINT)
+
+
+async def _reload(house: Mycelium, manager: Notifier | None) -> None:
+    if manager is not None:
+        manager.reloading()
+    try:
+        await house.reload()
+        said = "settings were read again"
+    except ColonyError as error:
+        logger.error("the old settings stay: %s", error)
+        said = f"the old settings stay: {error.message}"
+    if manager is not None:
+        manager.ready(said)
 
 
 def _one_cause(error: BaseException) -> BaseException:

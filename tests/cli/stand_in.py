@@ -216,6 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, house.system()
             case ["GET", "system", "tree"]:
                 return 200, {"text": "mycelium\n└─ colonies\n", "tree": {"name": "mycelium", "children": []}}
+            case ["POST", "system", "reload"]:
+                return 200, {"changed": ["processes.grace"], "waiting": ["server.port"]}
             case ["POST", "system", "shutdown"]:
                 house.shutdown = body
                 return 202, {}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colony_core import config as configuration
-from colony_core.config import default_folders, load_config, parse_duration, parse_port, parse_size
+from colony_core.config import Folders, default_folders, load_config, parse_duration, parse_port, parse_size, reloaded
 from colony_core.errors import Invalid
 
 
@@ -104,3 +104,14 @@ def test_parsers_answer_or_raise_value_error(parse: Any, value: Any) -> None:
     except ValueError:
         return
     assert 0 <= result < float("inf")
+
+
+def test_what_can_change_at_once_is_taken_over_and_the_rest_waits(tmp_path: Path) -> None:
+    folders = Folders(state=tmp_path, run=tmp_path, templates=tmp_path)
+    old = load_config({}, folders=folders)
+    new = load_config({}, folders=folders, overrides={"processes.grace": "3s", "server.port": 1234})
+    found = reloaded(old, new)
+    assert (found.changed, found.waiting) == (("processes.grace",), ("server.port",))
+    assert found.config.processes == new.processes
+    assert found.config.server == old.server
+    assert reloaded(old, old).config is old

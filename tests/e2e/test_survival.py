@@ -282,3 +282,43 @@ def test_a_taken_port_is_named_with_its_holder(tmp_path: Path, section: str, wha
     # Out of its user namespace a daemon does not see what others hold.
     assert (f"process {os.getpid()}" if os.geteuid() == 0 else "another process holds the port") in done.stderr
     assert f"{section.lower()}.port" in done.stderr
+
+
+def test_settings_are_read_again_and_wrong_ones_are_refused_whole(daemon: Daemon) -> None:
+    deaf = '[services.deaf]\ncommand = "trap true TERM; echo deaf; while :; do sleep 0.1; done"\nready = { log = "deaf" }\n'
+    assert daemon.process is not None
+    file = daemon.folder / "none.toml"
+    daemon.environment.pop("COLONY_PROCESSES__GRACE")
+    file.write_text('[processes]\ngrace = "1h"\n')
+    daemon.restart()
+    daemon.spawn("shop", deaf)
+    daemon.until_ready("shop")
+    file.write_text('[processes]\ngrace = "soon"\n')
+    refused = daemon.cli("reload", check=None)
+    assert (refused.returncode, "processes.grace" in refused.stderr) == (2, True)
+    file.write_text('[processes]\ngrace = "100ms"\n[isolation]\negress = true\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until(lambda: "reloaded" in daemon.cli("events").stdout, "the settings are read again")
+    assert daemon.cli("reload").stdout == "nothing changed\n"
+    daemon.cli("stop", "shop")
+    assert daemon.colony("shop")["state"] == "stopped"
+
+
+def test_a_service_manager_hears_when_the_daemon_serves_lives_and_ends(daemon: Daemon, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        daemon.environment |= {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+        daemon.spawn("idle", IDLE + '[services.env]\ncommand = "env; sleep 600"\n')
+        daemon.restart()
+        words = [manager.recv(4096).decode().splitlines()[0] for _ in range(5)]
+        assert words.count("READY=1") == 1
+        assert words.count("WATCHDOG=1") == 4
+        daemon.until_ready("idle")
+        lines = daemon.send(calls.logs("idle", services=["env"]))["lines"]
+        assert not [line["text"] for line in lines if "NOTIFY_SOCKET" in line["text"]]
+        assert daemon.process is not None
+        daemon.process.terminate()
+        while manager.recv(4096).decode().splitlines()[0] != "STOPPING=1":
+            pass
+        daemon.process.wait(60)

@@ -55,7 +55,7 @@ def test_every_target_of_make_that_a_document_names_exists(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_shell_blocks_stand_where_a_test_types_them(path: Path) -> None:
     languages = {language for language, _ in FENCE.findall(path.read_text())}
-    assert languages <= {"", "sh", "toml", "python", "yaml"}
+    assert languages <= {"", "sh", "toml", "python", "yaml", "ini"}
     assert path.name in RUN_BY_THE_README_SCENE or "sh" not in languages
 
 

@@ -23,6 +23,7 @@ from colony_core.views import (
     LogLineView,
     LogPageView,
     NewColony,
+    ReloadView,
     ServiceView,
     SystemView,
     TokenView,
@@ -297,6 +298,10 @@ class CardboardHouse:
             yield self.run
         finally:
             self.run.killed.set()
+
+    async def reload(self) -> ReloadView:
+        self.calls.append(("reload",))
+        return ReloadView(changed=("processes.grace",), waiting=("server.port",))
 
     async def usage(self) -> tuple[UsageView, ...]:
         return self.used

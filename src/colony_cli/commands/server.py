@@ -33,13 +33,26 @@ def serve_command(run: Run, *, bind: str | None, port: str | None, preview_port:
     from colony_core.config import load_config
 
     given = {"server.bind": bind, "server.port": port, "routing.port": preview_port, "isolation.mode": mode}
-    config = load_config(run.environ, overrides={key: value for key, value in given.items() if value is not None})
+    overrides = {key: value for key, value in given.items() if value is not None}
     from colony_web.daemon import run as run_daemon
 
     def announce(view: Any) -> None:
         _announce(run, view, address=view.api_url, took=time.monotonic() - began)
 
-    run_daemon(config, announce=announce)
+    run_daemon(lambda: load_config(run.environ, overrides=overrides), announce=announce)
+
+
+@command("reload", takes=ASKS | RESULT, examples=("colony reload",), see=("colony status", "colony serve"))
+def reload_command(run: Run) -> None:
+    """Have the daemon read its settings again; those that are wrong are refused, and the old ones stay."""
+    view = run.ask(run.calls.reload())
+
+    def show() -> None:
+        run.output.line(f"in force: {', '.join(view['changed'])}" if view["changed"] else "nothing changed")
+        if view["waiting"]:
+            run.output.note(f"! at the next start of the daemon: {', '.join(view['waiting'])}", "amber")
+
+    run.output.result(view, show, name="changed")
 
 
 @command(

@@ -129,6 +129,11 @@ def follow_logs(ref: str, *, after: int | None = None, tail: int | None = None, 
     return _get(f"{_colony(ref)}/logs/stream", query, reply="LogLineView")
 
 
+def reload() -> Call:
+    """Reads the daemon's settings again."""
+    return Call(method="POST", path="/api/system/reload", reply="ReloadView")
+
+
 def usage() -> Call:
     """What every colony uses; see `UsageView`."""
     return _get("/api/usage", reply="UsageView", many=True)

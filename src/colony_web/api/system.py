@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 
-from colony_core.views import ShutdownRequest, SystemView
+from colony_core.views import ReloadView, ShutdownRequest, SystemView
 from colony_web.house import House
 from colony_web.routes import Call, Route
 
@@ -34,6 +34,11 @@ async def show_tree(house: House, call: Call) -> TreeView:
     return TreeView(text=house.tree_text(), tree=house.tree())
 
 
+async def reload(house: House, call: Call) -> ReloadView:
+    """Reads the daemon's settings again. Those that are wrong are refused whole, and the old ones stay in force."""
+    return await house.reload()
+
+
 async def shut_down(house: House, call: Call) -> Accepted:
     """Asks the daemon to end. With `colonies` everything stops; without, services go on and the next daemon finds them."""
     request: ShutdownRequest = call.body
@@ -44,6 +49,9 @@ async def shut_down(house: House, call: Call) -> Accepted:
 ROUTES = (
     Route(method="GET", rule="/api/system", handler=show_system, returns=SystemView, tag="system"),
     Route(method="GET", rule="/api/system/tree", handler=show_tree, returns=TreeView, tag="system"),
+    Route(
+        method="POST", rule="/api/system/reload", handler=reload, returns=ReloadView, tag="system", problems=(409, 422)
+    ),
     Route(
         method="POST",
         rule="/api/system/shutdown",

@@ -1,0 +1,90 @@
+"""What a service manager is told."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from colony_web.systemd import Notifier, notifier
+
+
+class Manager:
+    """A real notification socket."""
+
+    def __init__(self, address: str | bytes) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.sock.bind(address)
+
+    def heard(self) -> list[list[str]]:
+        found = []
+        while True:
+            try:
+                found.append(self.sock.recv(4096).decode().splitlines())
+            except BlockingIOError:
+                return found
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    heard = Manager(str(tmp_path / "notify"))
+    with heard.sock:
+        yield heard
+
+
+def test_readiness_reload_and_end_are_told_in_the_protocols_words(manager: Manager, tmp_path: Path) -> None:
+    us = notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    assert us is not None
+    us.ready("API http://127.0.0.1:8000")
+    us.reloading()
+    us.stopping()
+    ready, reloading, stopping = manager.heard()
+    assert ready == ["READY=1", "STATUS=API http://127.0.0.1:8000", f"MAINPID={os.getpid()}"]
+    assert reloading[0] == "RELOADING=1"
+    assert reloading[1].startswith("MONOTONIC_USEC=")
+    assert stopping[0] == "STOPPING=1"
+
+
+def test_an_abstract_socket_is_reached_too() -> None:
+    name = f"colony-test-{os.getpid()}"
+    manager = Manager("\0" + name)
+    with manager.sock:
+        us = notifier({"NOTIFY_SOCKET": "@" + name})
+        assert us is not None
+        us.tell("READY=1")
+        assert manager.heard() == [["READY=1"]]
+
+
+async def test_signs_of_life_come_three_times_within_the_watchdogs_time(
+    manager: Manager, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    us = notifier(
+        {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}
+    )
+    assert us == Notifier(str(tmp_path / "notify"), 3.0)
+    with trio.move_on_after(9.5):
+        await us.live()
+    assert manager.heard() == [["WATCHDOG=1"]] * 10
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"},
+        {"WATCHDOG_USEC": "0"},
+        {"WATCHDOG_USEC": "soon"},
+        {},
+    ],
+)
+def test_where_nobody_watches_us_no_sign_is_given(environ: dict[str, str]) -> None:
+    us = notifier({"NOTIFY_SOCKET": "/nowhere"} | environ)
+    assert us == Notifier("/nowhere", None)
+
+
+def test_without_a_manager_nothing_is_told_and_a_manager_that_is_gone_harms_nobody(tmp_path: Path) -> None:
+    assert notifier({}) is None
+    assert notifier({"NOTIFY_SOCKET": "relative"}) is None
+    Notifier(str(tmp_path / "gone")).ready("nobody hears")
