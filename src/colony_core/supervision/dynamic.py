@@ -62,8 +62,8 @@ class DynamicSupervisor(Supervisor):
     async def spawn_many(self, each: Iterable[tuple[Any, ...]]) -> list[Child]:
         """Starts a child from the template for each tuple of arguments, all at once. All or none.
 
-        If one fails to start, or the caller is cancelled, those that are up are stopped again before the error goes on. Raises
-        ChildStartError (the first one; events tell them all), TooManyChildren or NotRunning.
+        A checkpoint; if one fails to start, or the caller is cancelled, those that are up are stopped again before the error goes on.
+        Raises ChildStartError (the first one; events tell them all), TooManyChildren or NotRunning.
         """
         template = self._needed_template()
         children = [self._child(template, None, args) for args in each]

@@ -11,7 +11,7 @@ from colony_core.supervision import Actor, Ask, actor_spec, open_dynamic_supervi
 PUBLIC = [
     "Supervisor.start_child", "Supervisor.stop_child", "Supervisor.restart_child", "Supervisor.delete_child",
     "Supervisor.children", "Supervisor.child", "Supervisor.counts", "Supervisor.report", "Supervisor.stop", "Supervisor.wait",
-    "DynamicSupervisor.spawn", "DynamicSupervisor.run", "DynamicSupervisor.start_child", "DynamicSupervisor.child",
+    "DynamicSupervisor.spawn", "DynamicSupervisor.spawn_many", "DynamicSupervisor.run", "DynamicSupervisor.start_child", "DynamicSupervisor.child",
     "Child.wait_up", "Child.wait_exit", "Child.linked", "Status.started", "Status.stopping", "Status.cleanup",
     "Ref.call", "Ref.cast", "Ref.send", "Ref.notify", "Reply.set", "Reply.fail", "Actor.defer", "Owner.do", "Owner.order",
 ]  # fmt: skip
@@ -74,11 +74,17 @@ async def test_dynamic_requests_are_checkpoints(autojump_clock, stage):
     async def nothing():
         pass
 
-    async with open_dynamic_supervisor(on_event=stage.on_event) as supervisor:
+    async with (
+        open_dynamic_supervisor(on_event=stage.on_event) as supervisor,
+        open_dynamic_supervisor(stage.spec("t"), on_event=stage.on_event) as templated,
+    ):
         with assert_checkpoints():
             child = await supervisor.start_child(stage.spec("a"))
         with assert_checkpoints():
             await supervisor.run(nothing)
+        for number in (0, 1):
+            with assert_checkpoints():
+                await templated.spawn_many([()] * number)
         with assert_checkpoints():
             await supervisor.stop_child(child)
 

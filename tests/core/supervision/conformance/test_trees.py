@@ -148,6 +148,20 @@ STORIES = {
         > leave
         0: a cancelled, (closed)
     """,
+    "1.9 any_significant: an end while another child starts does not wait for it, other than in OTP": """
+        one_for_one auto=any
+          a transient significant
+          b cleanup=1
+        ---
+        0: a start, a up, [a started 1], b start, b up, [b started 1], (open)
+        > start c starts=9 cleanup=1
+        0: c start
+        > a returns
+        0: a end, c cancelled
+        > until 5
+        1: c cleaned, b cancelled, (start c: ChildStartError)
+        2: b cleaned, (closed)
+    """,
     "1.10 a subtree's end is an ordinary child's end: counted once, and started with its static children only": """
         one_for_one limit=1/5
           a
