@@ -68,7 +68,7 @@ def ask(
 ) -> Any:
     """What curl is answered on the socket; the status must be as expected."""
     given = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    data = [] if body is None else ["--json", json.dumps(body)]
+    data = [] if body is None else ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
     command = ["curl", "-sS", "-X", method, "--unix-socket", socket_of(daemon), *data]
     command += [part for header in given for part in ("-H", header)]
     done = subprocess.run(
