@@ -366,7 +366,10 @@ class Engine:
                 self._cut(child.status)
 
     def request_stop(self, child: Child) -> None:
-        """Asks one running child to stop, and sees to its grace."""
+        """Asks one running child to stop, and sees to its grace.
+
+        Cancels right here: each call in between would be kept as a frame by the traceback of the Cancelled of each child.
+        """
         status = child.status
         assert status is not None
         if child.state is State.STOPPING:
@@ -374,7 +377,8 @@ class Engine:
         child.move(State.STOPPING, self.now())
         grace = child.spec.grace
         if grace == 0:
-            self._cut(status)
+            if self._prepare_cut(status):
+                status.scope.cancel(reason="cut by its supervisor")
             return
         if status.soft is None:
             status.scope.cancel(reason="stopped by its supervisor")
@@ -385,8 +389,19 @@ class Engine:
 
     def _cut(self, status: Status) -> None:
         """No time is left: the child is cancelled, and what shields it from that is dropped."""
-        status.cut(self.now())
+        if self._prepare_cut(status):
+            status.scope.cancel(reason="cut by its supervisor")
+
+    def _prepare_cut(self, status: Status) -> bool:
+        """Notes the cut, and tells whether the scope is still to be cancelled."""
+        status.cut_at = self.now()
         self.graces.watch(status, OVERDUE_SECONDS)
+        if status.shields is not None:
+            status.unshield()
+        if status.hard is None:
+            return True
+        status.hard()
+        return False
 
     def out_of_time(self, child: Child, status: Status) -> None:
         """The grace of a child is over; or, later, a child that was cut shields itself and can only be waited for."""

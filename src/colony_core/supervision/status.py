@@ -114,13 +114,8 @@ class Status(trio.TaskStatus[Any]):
             self._stopping.set()
         self.soft()
 
-    def cut(self, now: float) -> None:
-        """The second step: cancel, and drop the shields. For the supervisor."""
-        self.cut_at = now
-        if self.hard is not None:
-            self.hard()
-            return
-        self.scope.cancel(reason="cut by its supervisor")
+    def unshield(self) -> None:
+        """Drops the shields taken with `cleanup`. For the supervisor."""
         for scope in self.shields or ():
             scope.shield = False
 
