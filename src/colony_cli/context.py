@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -106,24 +106,25 @@ class Run:
         """The number of the newest event."""
         return int(self.ask(self.calls.system())["last_event"])
 
-    def news(self, after: int, *, seconds: float) -> list[dict[str, Any]]:
+    def news(self, after: int, *, seconds: float, **chosen: Iterable[str]) -> list[dict[str, Any]]:
         """Events behind `after`; waits for the first one up to `seconds`."""
         began = time.monotonic()
-        call = self.calls.events(after=after, limit=EVENTS_AT_ONCE, wait_seconds=round(max(seconds, 0.01), 3))
+        wait = round(max(seconds, 0.01), 3)
+        call = self.calls.events(after=after, limit=EVENTS_AT_ONCE, wait_seconds=wait, **chosen)
         client = self.client(patience=seconds + ANSWER_SECONDS)
         events: list[dict[str, Any]] = client.send_raw(call)
         if not events:
             time.sleep(max(0.0, min(IMPATIENT_SECONDS, seconds) - (time.monotonic() - began)))
         return events
 
-    def batches(self, after: int) -> Iterator[list[dict[str, Any]]]:
+    def batches(self, after: int, **chosen: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
         """Events behind `after` as they come, for ever, and an empty batch now and then; raises TooSlow at the run's deadline."""
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         while True:
             left = WATCH_SECONDS if deadline is None else min(WATCH_SECONDS, deadline - time.monotonic())
             if left <= 0:
                 raise TooSlow("watch-too-long", f"the {self.timeout:g} s of --timeout are over")
-            events = self.news(after, seconds=left)
+            events = self.news(after, seconds=left, **chosen)
             after = events[-1]["seq"] if events else after
             yield events
 

@@ -4,6 +4,7 @@ The floors of the house, from the ground up; a room may use only what lies below
 
     errors clock naming events views config wire bus      the ground: values and words, no machinery
     supervision  store  remote                            foundations, each usable alone
+    journal                                               the event log: numbered, kept, told in order
     isolation                                             walls: one Cell per colony (namespace, cable, address)
     processes                                             commands, the keeper that holds them, their logs
     routing                                               from a host name to a cell

@@ -12,7 +12,7 @@ KEPT_EVENTS = 10_000
 
 
 class Bus:
-    """Numbers events and keeps the newest of them for listeners who come back.
+    """Numbers events and keeps the newest of them for listeners of the house itself; readers outside have the journal.
 
     `first_seq` is the number of the first event; give numbers that were never used before, so that cursors stay monotone across restarts.
     """
@@ -51,6 +51,11 @@ class Bus:
         missed = Missed(first=seq + 1, last=oldest - 1) if seq + 1 < oldest else None
         skip = max(0, seq + 1 - oldest)
         return missed, tuple(self._kept[i] for i in range(skip, len(self._kept)))
+
+    async def beyond(self, seq: int) -> None:
+        """Returns when an event behind `seq` was published."""
+        while self.last_seq <= seq:
+            await self._news.wait()
 
     async def listen(self, after: int | None = None) -> AsyncIterator[Missed | Numbered]:
         """Yields every event behind `after` (default: from now on), for ever; holes come as Missed. Leaves nothing when cancelled."""

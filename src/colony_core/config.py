@@ -57,6 +57,13 @@ def _port_or_zero(value: Any) -> int:
     return 0 if value in (0, "0") and value is not False else parse_port(value)
 
 
+def _count(value: Any) -> int:
+    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    if type(number) is not int or number < 1:
+        raise ValueError(f"expected a number from 1 on, got {value!r}")
+    return number
+
+
 def _flag(value: Any) -> bool:
     known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
     if isinstance(value, (bool, str)) and value in known:
@@ -145,6 +152,14 @@ class Processes:
 
 
 @attrs.frozen(kw_only=True)
+class Events:
+    """The event log."""
+
+    keep: int = _key(100_000, _count, "so many of the newest events are kept")
+    age: float = _key(30 * 86400.0, parse_duration, "and none that is older", live=True)
+
+
+@attrs.frozen(kw_only=True)
 class Folders:
     """Where things lie. The state folder is not the cache folder: systems may wipe caches."""
 
@@ -163,6 +178,11 @@ class Folders:
         return self.state / "logs"
 
     @property
+    def event_ceiling(self) -> Path:
+        """Up to which number events may have been told that the database does not hold."""
+        return self.state / "events.ceiling"
+
+    @property
     def socket(self) -> Path:
         """The API's Unix socket."""
         return self.run / "colony.sock"
@@ -177,9 +197,16 @@ class Config:
     routing: Routing = attrs.field(factory=Routing)
     isolation: Isolation = attrs.field(factory=Isolation)
     processes: Processes = attrs.field(factory=Processes)
+    events: Events = attrs.field(factory=Events)
 
 
-SECTIONS: Mapping[str, type] = {"server": Server, "routing": Routing, "isolation": Isolation, "processes": Processes}
+SECTIONS: Mapping[str, type] = {
+    "server": Server,
+    "routing": Routing,
+    "isolation": Isolation,
+    "processes": Processes,
+    "events": Events,
+}
 
 
 def default_folders(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Folders:

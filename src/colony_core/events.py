@@ -15,10 +15,11 @@ class Event:
 
 @attrs.frozen(kw_only=True)
 class ColonyEvent(Event):
-    """Something that happened to one colony."""
+    """Something that happened to one colony; `owner` is the person whose it is."""
 
     colony: str
     colony_id: str
+    owner: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,6 @@ import colony_core
 
 from . import clock, isolation, processes, routing, store
 from .access import Idempotency, Keys
-from .bus import Bus
 from .colonies import (
     Colonies,
     KeeperPost,
@@ -35,9 +34,10 @@ from .colonies import (
     usage_of,
 )
 from .config import Config, reloaded
-from .errors import ColonyError, Invalid, TooSlow, WrongState
+from .errors import Invalid, TooSlow, WrongState
 from .events import HouseEvent, Missed
 from .houselock import hold_lock
+from .journal import Journal, open_journal
 from .supervision import (
     Backoff,
     Child,
@@ -68,9 +68,6 @@ from .views import (
 logger = logging.getLogger("colony.mycelium")
 
 API_VERSION = 1
-EVENT_BLOCK = 100_000
-"""Event numbers are reserved on disk in blocks, so that none is ever given twice, whatever happens to the daemon."""
-RESERVED_KEY = "events_reserved_upto"
 PRUNE_SECONDS = 3600.0
 HOUSE_LIMIT = Limit(10, 60.0)
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -80,10 +77,11 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Mycelium:
     """The house: every verb that the faces offer. `ref` is a colony's name or id everywhere; errors are kinds of ColonyError."""
 
-    def __init__(self, means: Means, *, keys: Keys, idempotency: Idempotency, egress: str) -> None:
+    def __init__(self, means: Means, *, journal: Journal, keys: Keys, idempotency: Idempotency, egress: str) -> None:
         self.load_config: Callable[[], Config] | None = None
         """How the settings are read again; None where a program gave its own."""
         self.bus = means.bus
+        self.journal = journal
         self.mode = means.isolation.mode.value
         self.keys = keys
         self.idempotency = idempotency
@@ -189,7 +187,7 @@ class Mycelium:
             socket=str(self.config.folders.socket),
             state_folder=str(self.config.folders.state),
             colonies=len(self._colonies),
-            last_event=self.bus.last_seq,
+            last_event=self.journal.last,
             keeper_pid=keeper.pid if keeper else None,
             notes=tuple(notes),
             api_url=self.api_url,
@@ -284,6 +282,9 @@ async def open_mycelium(
         config.folders.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(hold_lock(config.folders.state))
         records = await stack.enter_async_context(store.open_store(config.folders.store))
+        log = await stack.enter_async_context(
+            open_journal(records, config.folders.event_ceiling, keep=config.events.keep)
+        )
         listener = None
         if previews:
             listener = await routing.open_tcp_listener(
@@ -297,7 +298,7 @@ async def open_mycelium(
             isolation=kernel,
             keeper=KeeperPost(),
             store=records,
-            bus=Bus(first_seq=await _first_number(records)),
+            bus=log.bus,
             boot_id=BOOT_ID.read_text().strip(),
             base_environment=base_environment(os.environ),
             nameservers=isolation.host_nameservers(RESOLV_CONF),
@@ -306,8 +307,7 @@ async def open_mycelium(
         keys = Keys(records)
         await keys.load()
         await keys.local_token(config.folders.run / "token")
-        house = Mycelium(means, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
-        stack.push_async_callback(_reserve_no_more, means)
+        house = Mycelium(means, journal=log, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
         async with _tree(house, means, keeper, listener):
             try:
                 means.bus.publish(
@@ -327,7 +327,7 @@ async def _tree(
     """The supervision tree. Nothing above a colony counts what happens in it; the house's own tasks share one limit."""
     specs = [
         ChildSpec(id="keeper", run=partial(_keep_keeper, means, keeper), grace=10.0, backoff=Backoff(first=0.05)),
-        ChildSpec(id="numbers", run=partial(_reserve_numbers, means), grace=1.0, backoff=Backoff(first=1.0)),
+        ChildSpec(id="journal", run=house.journal.run, grace=1.0, backoff=Backoff(first=1.0)),
         ChildSpec(id="janitor", run=partial(_prune, house), grace=1.0, backoff=Backoff(first=1.0)),
         dynamic_supervisor_spec("colonies", None),
     ]
@@ -378,41 +378,9 @@ async def _serve_previews(house: Mycelium, listener: trio.SocketListener, *, sta
         )
 
 
-async def _reserve_numbers(means: Means, *, status: Status) -> None:
-    """Reserves further event numbers long before they are needed."""
-    reserved = means.bus.last_seq + EVENT_BLOCK
-    await _reserve(means.store, reserved)
-    status.started()
-    async with aclosing(means.bus.listen()) as events:  # type: ignore[type-var]
-        async for event in events:
-            seq = event.first if isinstance(event, Missed) else event.seq
-            if seq > reserved - EVENT_BLOCK // 2:
-                reserved = seq + EVENT_BLOCK
-                await _reserve(means.store, reserved)
-
-
 async def _kill(process: processes.Process) -> None:
     with suppress(processes.KeeperLost, TooSlow):  # told by whoever stops it
         await process.stop(grace=0.0)
-
-
-async def _first_number(records: store.Store) -> int:
-    """A number that no event had before, whatever happened to the daemons before us."""
-    told = await records.read(partial(store.get_meta, key=RESERVED_KEY))
-    return int(told or 0) + 1
-
-
-async def _reserve(records: store.Store, upto: int) -> None:
-    await records.write(partial(store.put_meta, key=RESERVED_KEY, value=str(upto)))
-
-
-async def _reserve_no_more(means: Means) -> None:
-    """At an orderly end the next daemon goes on with the next number; only after a kill it leaves out what was reserved."""
-    with trio.CancelScope(shield=True):
-        try:
-            await _reserve(means.store, means.bus.last_seq)
-        except ColonyError as error:
-            logger.warning("event numbers will leave out up to %d: %s", EVENT_BLOCK, error)
 
 
 async def _prune(house: Mycelium, *, status: Status) -> None:
@@ -420,6 +388,7 @@ async def _prune(house: Mycelium, *, status: Status) -> None:
     while True:
         await house.idempotency.prune()
         await house.keys.save_use()
+        await house.journal.forget(clock.unix_now() - house.config.events.age)
         await trio.sleep(PRUNE_SECONDS)
 
 

@@ -31,6 +31,7 @@ SWITCHING_PROTOCOLS = 101
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 _FAILED = "colony.failed"
+ROUTES = (*api.ROUTES, *logs.ROUTES, *events.ROUTES)
 
 log = logging.getLogger("colony.web")
 
@@ -51,12 +52,11 @@ def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.merge_slashes = False
-    for route in (*api.ROUTES, *logs.ROUTES):
+    for route in ROUTES:
         add_route(app, mycelium, route)
     requests = metrics.Requests()
     app.add_url_rule("/metrics", "metrics", partial(_metrics, mycelium, requests))
-    texts = events.EventTexts()
-    app.add_websocket("/ws", "follow_events", partial(events.follow_events, mycelium, texts))
+    app.add_websocket("/ws", "follow_events", partial(events.follow_events, mycelium))
     app.add_websocket("/api/colonies/<ref>/exec", "run_command", partial(commands.run_command, mycelium))
     app.add_url_rule("/openapi.json", "openapi", _openapi)
     app.add_url_rule("/docs", "docs", partial(_docs, mycelium))
@@ -237,7 +237,7 @@ async def _docs(mycelium: House) -> Response:
 
 def _document() -> dict[str, Any]:
     return openapi.document(
-        (*api.ROUTES, *logs.ROUTES),
+        ROUTES,
         version=colony_core.__version__,
         extra_types=(ExecRequest,),
         url=request.root_path or "/",

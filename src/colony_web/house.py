@@ -6,9 +6,9 @@ from typing import Any, Literal, Protocol
 
 import trio
 
-from colony_core.bus import Bus
 from colony_core.config import Config
 from colony_core.events import Missed
+from colony_core.journal import Entry, Selection
 from colony_core.views import (
     ApplyView,
     ColonyView,
@@ -55,6 +55,17 @@ class Keys(Protocol):
     def authenticate(self, token: str) -> Identity | None: ...
 
 
+class Journal(Protocol):
+    """The event log, as far as it was told outside."""
+
+    @property
+    def last(self) -> int: ...
+    def cursor(self, after: int | None) -> int: ...
+    async def page(self, after: int, *, limit: int, selection: Selection) -> tuple[tuple[Entry, ...], int]: ...
+    async def newest(self, limit: int, *, selection: Selection) -> tuple[Entry, ...]: ...
+    def listen(self, after: int, *, selection: Selection) -> AsyncIterator[tuple[Entry, ...]]: ...
+
+
 class Stored(Protocol):
     """An answer that was given before."""
 
@@ -93,7 +104,7 @@ class House(Protocol):
     @property
     def mode(self) -> str: ...
     @property
-    def bus(self) -> Bus: ...
+    def journal(self) -> Journal: ...
     @property
     def keys(self) -> Keys: ...
     @property

@@ -62,7 +62,21 @@ _SOCKETS: Mapping[str, Mapping[str, Any]] = {
                 "required": False,
                 "description": "the `seq` of the last event that was seen; without it from now on",
                 "schema": {"type": "integer", "minimum": 0},
-            }
+            },
+            *(
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": False,
+                    "description": words,
+                    "schema": {"type": "array", "items": {"type": "string"}},
+                }
+                for name, words in (
+                    ("colony", "only of these colonies, by name or id"),
+                    ("service", "only of these services"),
+                    ("kind", "only of these kinds, or of all kinds of a noun, such as `service`"),
+                )
+            ),
         ],
     },
     "/api/colonies/{ref}/exec": {

@@ -1,18 +1,66 @@
 """Parts of queries that pages and streams share, and the services that a query names."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
 
 from msgspec import Meta
 
 from colony_core import clock
 from colony_core.errors import Invalid, NotFound, did_you_mean
+from colony_core.journal import KINDS, Selection
 from colony_core.naming import RESERVED_SERVICES
 
 from .house import House
 
 Cursor = Annotated[int, Meta(ge=0, description="a cursor: the `seq` of the last item that was seen")]
 Count = Annotated[int, Meta(ge=1, le=10_000)]
+Names = tuple[str, ...]
 Moment = Annotated[str, Meta(description="RFC 3339, or seconds since 1970")]
+
+
+LAST_EVENT_ID: Mapping[str, Any] = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The last `id:` that was seen; goes before what the query says.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+
+
+def last_event_id(text: str | None) -> int | None:
+    """The number in a `Last-Event-ID`, None where there is none; raises Invalid."""
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Invalid("invalid-cursor", f"Last-Event-ID: {text[:80]!r} is no number", "send the last `id:`")
+    return int(text)
+
+
+class EventChoice(Protocol):
+    """The part of a query that says which events."""
+
+    @property
+    def colony(self) -> Names: ...
+    @property
+    def service(self) -> Names: ...
+    @property
+    def kind(self) -> Names: ...
+
+
+def wanted_events(query: EventChoice) -> Selection:
+    """Which events a query asks for; raises Invalid (`unknown-kind`) for a kind that there is not.
+
+    A noun stands for all of its kinds: `service` for `service_state`. A colony need not exist: it may have.
+    """
+    kinds: set[str] = set()
+    for kind in query.kind:
+        found = {known for known in KINDS if known == kind or known.startswith(f"{kind}_")}
+        if not found:
+            nearest = did_you_mean(kind, sorted(KINDS))
+            hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(sorted(KINDS))}"
+            raise Invalid("unknown-kind", f"there are no events of the kind {kind[:80]!r}", hint)
+        kinds |= found
+    return Selection(colonies=frozenset(query.colony), services=frozenset(query.service), kinds=frozenset(kinds))
 
 
 def wanted_services(house: House, ref: str, names: tuple[str, ...]) -> frozenset[str] | None:

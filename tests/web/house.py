@@ -15,6 +15,8 @@ from colony_core.bus import Bus
 from colony_core.config import Config, Folders, Routing, Server
 from colony_core.errors import AlreadyExists, Broken, Invalid, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyCreated, Missed
+from colony_core.journal import Entry, Selection
+from colony_core.journal.entries import entry_of
 from colony_core.naming import check_colony_name
 from colony_core.views import (
     ApplyView,
@@ -117,6 +119,40 @@ class CardboardKeys:
         return None
 
 
+class CardboardJournal:
+    """Tells what the bus of its house holds, at once."""
+
+    def __init__(self, house: "CardboardHouse") -> None:
+        self._house = house
+
+    @property
+    def last(self) -> int:
+        return self._house.bus.last_seq
+
+    def cursor(self, after: int | None) -> int:
+        if after is not None and after > self.last:
+            raise WrongState("cursor-ahead", f"event {after} was never told", "begin again behind 0")
+        return self.last if after is None else after
+
+    async def page(self, after: int, *, limit: int, selection: Selection) -> tuple[tuple[Entry, ...], int]:
+        missed, events = self._house.bus.after(after)
+        items = [entry_of(item, at=0.0) for item in (*((missed,) if missed else ()), *events)]
+        wanted = [entry for entry in items if selection.wants(entry)]
+        return tuple(wanted[:limit]), wanted[limit - 1].seq if len(wanted) > limit else self.last
+
+    async def newest(self, limit: int, *, selection: Selection) -> tuple[Entry, ...]:
+        entries, _ = await self.page(self.last - len(self._house.bus.after(0)[1]), limit=10**9, selection=selection)
+        return entries[-limit:]
+
+    async def listen(self, after: int, *, selection: Selection) -> AsyncIterator[tuple[Entry, ...]]:
+        while True:
+            entries, after = await self.page(after, limit=1000, selection=selection)
+            if entries:
+                yield entries
+            else:
+                await self._house.bus.beyond(after)
+
+
 class CardboardAnswers:
     """First answers in memory."""
 
@@ -179,6 +215,7 @@ class CardboardHouse:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.bus = Bus()
+        self.journal = CardboardJournal(self)
         self.mode = "fake"
         self.keys = CardboardKeys()
         self.idempotency = CardboardAnswers()

@@ -12,9 +12,8 @@ from quart_trio import QuartTrio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from colony_core.bus import Bus
-from colony_core.events import HouseEvent, Numbered
+from colony_core.events import ColonyCreated, HouseEvent
 from colony_web.auth import DRAINING, PEER
-from colony_web.live.events import KEPT_TEXTS, EventTexts
 from colony_web.live.stream import HEARTBEAT_SECONDS
 
 from .conftest import OWNER
@@ -217,7 +216,7 @@ async def test_events_that_are_no_longer_kept_are_told_as_missed(serving: Start,
         assert json.loads(await socket.get_message())["seq"] == 102
 
 
-@pytest.mark.parametrize("query", ["after=x", "after=-1", "aftr=1"])
+@pytest.mark.parametrize("query", ["after=x", "after=-1", "aftr=1", "kind=colour"])
 async def test_a_cursor_that_makes_no_sense_opens_nothing(app: QuartTrio, query: str) -> None:
     from quart.testing.connections import WebsocketResponseError
 
@@ -227,14 +226,40 @@ async def test_a_cursor_that_makes_no_sense_opens_nothing(app: QuartTrio, query:
     assert refused.value.response.status_code == 422
 
 
-async def test_an_event_is_encoded_once_for_everybody(serving: Start, house: CardboardHouse, app: QuartTrio) -> None:
-    texts = EventTexts()
-    item = Numbered(seq=1, at=0.0, event=HouseEvent(what="started", message="x"))
-    assert texts.text(item) is texts.text(item)
-    assert texts.encoded == 1
-    for seq in range(2, 2 * KEPT_TEXTS):
-        texts.text(Numbered(seq=seq, at=0.0, event=item.event))
-    assert len(texts._texts) == KEPT_TEXTS
+async def test_a_cursor_that_nobody_was_told_opens_nothing(serving: Start, house: CardboardHouse) -> None:
+    served = await serving()
+    publish(house, 0)
+    answer = await served.ask("/api/events/stream?after=2")
+    assert (answer.status, answer.json["code"]) == (409, "cursor-ahead")
+
+
+async def test_events_of_a_choice_are_told_to_each_face(serving: Start, house: CardboardHouse, app: QuartTrio) -> None:
+    served = await serving()
+    for name in ("hello", "other", "hello"):
+        house.bus.publish(ColonyCreated(colony=name, colony_id=f"col_{name}"))
+        publish(house, 0)
+    async with connected(served, "/ws?after=0&colony=hello") as socket:
+        assert [json.loads(await socket.get_message())["seq"] for _ in range(2)] == [1, 5]
+    async with connected(served, "/ws?after=0&kind=house&kind=colony_removed") as socket:
+        assert [json.loads(await socket.get_message())["seq"] for _ in range(3)] == [2, 4, 6]
+    async with streaming(app, "/api/events/stream?colony=col_other&after=0") as frame:
+        assert await ids(frame, 1) == ["3"]
+        house.bus.publish(ColonyCreated(colony="other", colony_id="col_other"))
+        assert await ids(frame, 1) == ["7"]
+
+
+async def test_a_stream_of_events_goes_on_where_its_reader_was(app: QuartTrio, house: CardboardHouse) -> None:
+    house.bus = Bus(first_seq=10, kept=3)
+    for number in range(5):
+        publish(house, number)
+    async with streaming(app, "/api/events/stream?after=0", last_event_id="10") as frame:
+        assert await frame() == 'id: 11\nevent: missed\ndata: {"seq":11,"type":"missed","first":11,"last":11}'
+        identity, event, data = (await frame()).split("\n")
+        assert (identity, event) == ("id: 12", "event: event")
+        assert json.loads(data.removeprefix("data: "))["message"] == "2"
+        house.shutdown_requested.set()
+        assert await ids(frame, 2) == ["13", "14"]
+        assert await frame() == 'event: end\ndata: {"reason":"draining"}'
 
 
 async def test_a_slow_listener_holds_up_nobody_and_is_told_what_it_missed(

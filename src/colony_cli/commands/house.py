@@ -55,7 +55,7 @@ def tree_command(run: Run) -> None:
 @command(
     "events",
     takes=ASKS | JSON_ONLY,
-    examples=("colony events --after 100", "colony events -f --json"),
+    examples=("colony events --after 100", "colony events -f --json", "colony events --colony hello --kind service"),
     see=("colony logs",),
 )
 @click.option("-f", "--follow", is_flag=True, help="go on as things happen")
@@ -65,16 +65,28 @@ def tree_command(run: Run) -> None:
     metavar="N",
     help="events behind number N (default: all kept; with -f: from now)",
 )
-def events_command(run: Run, *, follow: bool, after: int | None) -> None:
+@click.option("--colony", "colonies", multiple=True, metavar="C", help="only of this colony, by name or id; repeatable")
+@click.option("--service", "services", multiple=True, metavar="S", help="only of this service; repeatable")
+@click.option("--kind", "kinds", multiple=True, metavar="K", help="only of this kind, or noun (service); repeatable")
+def events_command(
+    run: Run,
+    *,
+    follow: bool,
+    after: int | None,
+    colonies: tuple[str, ...],
+    services: tuple[str, ...],
+    kinds: tuple[str, ...],
+) -> None:
     """Print what happened, and with -f what happens."""
+    chosen = {"colonies": colonies, "services": services, "kinds": kinds}
     everything = after is None and not follow
     if after is None:
         after = run.last_event() if follow else 0
     if follow:
-        for batch in run.batches(after):
+        for batch in run.batches(after, **chosen):
             _tell(run, batch)
         return
-    while events := run.ask(run.calls.events(after=after, limit=EVENTS_AT_ONCE)):
+    while events := run.ask(run.calls.events(after=after, limit=EVENTS_AT_ONCE, **chosen)):
         # Who asks for all that is kept asks for nothing that is not.
         _tell(run, events[1:] if everything and events[0]["type"] == "missed" else events)
         everything = False

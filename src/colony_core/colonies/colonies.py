@@ -109,7 +109,7 @@ class Colonies:
             raise _taken(name) from error
         finally:
             self._reserved.discard(name)
-        self._means.bus.publish(ColonyCreated(colony=name, colony_id=colony.id))
+        self._means.bus.publish(ColonyCreated(colony=name, colony_id=colony.id, owner=owner))
         if request.start and not self._means.closing:
             colony.ask_start()
         return colony
@@ -145,7 +145,12 @@ class Colonies:
                 await self._means.store.write(lambda connection: records.change(connection, colony.id, **after))
                 colony.ask_apply(manifest)
                 self._means.bus.publish(
-                    ColonyApplied(colony=colony.name, colony_id=colony.id, changes=changes.sentences)
+                    ColonyApplied(
+                        colony=colony.name,
+                        colony_id=colony.id,
+                        owner=colony.record.owner,
+                        changes=changes.sentences,
+                    )
                 )
         return ApplyView(colony=colony.view(), changes=changes.sentences, restarted=restarted, dry_run=dry_run)
 
@@ -228,7 +233,7 @@ class Colonies:
         self._by_id.pop(colony.id, None)
         self._by_name.pop(colony.name, None)
         colony.enter(ColonyState.STOPPED, "removed")
-        self._means.bus.publish(ColonyRemoved(colony=colony.name, colony_id=colony.id))
+        self._means.bus.publish(ColonyRemoved(colony=colony.name, colony_id=colony.id, owner=colony.record.owner))
 
     def _new_record(self, request: NewColony, manifest: Manifest, *, owner: str) -> ColonyRecord:
         now = clock.unix_now()

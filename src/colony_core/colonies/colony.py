@@ -501,7 +501,12 @@ class Colony:
         before, self.state, self.reason, self.since = self.state, state, reason, clock.unix_now()
         self.means.bus.publish(
             ColonyStateChanged(
-                colony=self.name, colony_id=self.id, before=before.value, state=state.value, reason=reason
+                colony=self.name,
+                colony_id=self.id,
+                owner=self.record.owner,
+                before=before.value,
+                state=state.value,
+                reason=reason,
             )
         )
 

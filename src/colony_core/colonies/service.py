@@ -157,6 +157,7 @@ class Service:
             ServiceStateChanged(
                 colony=self.colony.name,
                 colony_id=self.colony.id,
+                owner=self.colony.record.owner,
                 service=self.name,
                 before=before.value,
                 state=state.value,

@@ -139,9 +139,30 @@ def usage() -> Call:
     return _get("/api/usage", reply="UsageView", many=True)
 
 
-def events(*, after: int | None = None, limit: int | None = None, wait_seconds: float | None = None) -> Call:
+def events(
+    *,
+    after: int | None = None,
+    limit: int | None = None,
+    wait_seconds: float | None = None,
+    colonies: Iterable[str] = (),
+    services: Iterable[str] = (),
+    kinds: Iterable[str] = (),
+) -> Call:
     """Events behind the number `after`, as plain objects; with `wait_seconds` waits for the first."""
-    return _get("/api/events", {"after": after, "limit": limit, "wait_seconds": wait_seconds})
+    query = {"after": after, "limit": limit, "wait_seconds": wait_seconds}
+    return _get("/api/events", {**query, "colony": colonies, "service": services, "kind": kinds})
+
+
+def follow_events(
+    *,
+    after: int | None = None,
+    colonies: Iterable[str] = (),
+    services: Iterable[str] = (),
+    kinds: Iterable[str] = (),
+) -> Call:
+    """Events as they happen; for `Client.stream_lines`. They come as `event`, and a hole as `missed`; the data is the object."""
+    query = {"after": after, "colony": colonies, "service": services, "kind": kinds}
+    return _get("/api/events/stream", query)
 
 
 def tokens() -> Call:

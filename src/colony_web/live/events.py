@@ -1,58 +1,83 @@
-"""One WebSocket: everything that happens, from a sequence number on. One event, one text frame, one JSON object."""
+"""Everything that happens, from a number on: as a WebSocket (one event, one text frame, one JSON object) and as server-sent events.
 
-from collections import OrderedDict
+An event was made text once, when it was kept. Who reads slowly goes on from the store; what is no longer there is told as `missed`.
+"""
+
 from contextlib import aclosing
+from functools import partial
 
 import attrs
-import msgspec
-from quart import websocket
+import trio
+from quart import Response, request, websocket
 
-from colony_core import wire
-from colony_core.events import Missed, Numbered
+from colony_core.journal import Entry, Selection
 from colony_web.house import House
-from colony_web.queries import Cursor
-from colony_web.routes import read_query
+from colony_web.queries import LAST_EVENT_ID, Cursor, Names, last_event_id, wanted_events
+from colony_web.routes import Call, Route, read_query
 
 from .sockets import closed_on_drain, discard_messages
-
-KEPT_TEXTS = 2048
+from .stream import streamed, text_frame
 
 
 @attrs.frozen(kw_only=True)
-class SocketQuery:
-    """From where; without `after` from now on."""
+class FollowQuery:
+    """From where (without `after` from now on), and which."""
 
     after: Cursor | None = None
+    colony: Names = ()
+    service: Names = ()
+    kind: Names = ()
 
 
-class EventTexts:
-    """Events as JSON text, each encoded once for all who listen."""
-
-    def __init__(self) -> None:
-        self._texts: OrderedDict[int, str] = OrderedDict()
-        self.encoded = 0
-
-    def text(self, item: Missed | Numbered) -> str:
-        """The text frame of an event, or of a hole."""
-        if isinstance(item, Numbered) and item.seq in self._texts:
-            return self._texts[item.seq]
-        text = msgspec.json.encode(wire.event_object(item)).decode()
-        self.encoded += 1
-        if isinstance(item, Numbered):
-            self._texts[item.seq] = text
-            while len(self._texts) > KEPT_TEXTS:
-                self._texts.popitem(last=False)
-        return text
-
-
-async def follow_events(house: House, texts: EventTexts) -> None:
-    """Sends every event behind `after`. Who reads too slowly is told `missed`, and nobody waits for him."""
-    query: SocketQuery = read_query(websocket, SocketQuery)
+async def follow_events(house: House) -> None:
+    """Sends every wanted event behind `after`. Nobody waits for a slow reader."""
+    query: FollowQuery = read_query(websocket, FollowQuery)
+    selection = wanted_events(query)
     # Decided before the client is answered: what happens from then on is news to it.
-    after = house.bus.last_seq if query.after is None else query.after
+    after = house.journal.cursor(query.after)
     await websocket.accept()
     async with closed_on_drain(house) as nursery:
         nursery.start_soon(discard_messages)
-        async with aclosing(house.bus.listen(after)) as items:  # type: ignore[type-var]
-            async for item in items:
-                await websocket.send(texts.text(item))
+        async with aclosing(house.journal.listen(after, selection=selection)) as batches:  # type: ignore[type-var]
+            async for batch in batches:
+                for entry in batch:
+                    await websocket.send(entry.text)
+
+
+async def stream_events(house: House, call: Call) -> Response:
+    """Events as they happen, as server-sent events.
+
+    Each `event` carries its number as id, so a client that comes back with `Last-Event-ID` goes on behind it; `missed` tells of events
+    that are gone; `end` comes last, when the daemon goes down.
+    """
+    query: FollowQuery = call.query
+    selection = wanted_events(query)
+    last_seen = last_event_id(request.headers.get("Last-Event-ID"))
+    after = house.journal.cursor(query.after if last_seen is None else last_seen)
+    return streamed(house, partial(_events, house, after, selection), ended="log-ended")
+
+
+async def _events(house: House, after: int, selection: Selection, send: trio.MemorySendChannel[bytes]) -> None:
+    async with aclosing(house.journal.listen(after, selection=selection)) as batches:  # type: ignore[type-var]
+        async for batch in batches:
+            for entry in batch:
+                await send.send(_frame(entry))
+
+
+def _frame(entry: Entry) -> bytes:
+    return text_frame("missed" if entry.kind == "missed" else "event", entry.text, seq=entry.seq)
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        rule="/api/events/stream",
+        handler=stream_events,
+        query=FollowQuery,
+        returns=str,
+        media_type="text/event-stream",
+        tag="events",
+        problems=(409,),
+        parameters=(LAST_EVENT_ID,),
+    ),
+)

@@ -1,23 +1,19 @@
 """Server-sent events of a colony's log: `line` with the line's number as id, `missed` for a hole, `end` before a clean end."""
 
+from functools import partial
+
 import attrs
 import trio
 from quart import Response, request
 
 from colony_core import wire
-from colony_core.errors import ColonyError, Invalid
 from colony_core.events import Missed
 from colony_core.views import LogLineView
-from colony_web.context import current_request_id, current_scope
-from colony_web.drain import drained
 from colony_web.house import House
-from colony_web.problems import problem_of
-from colony_web.queries import Count, Cursor, wanted_services
+from colony_web.queries import LAST_EVENT_ID, Count, Cursor, last_event_id, wanted_services
 from colony_web.routes import Call, Route
 
-from .stream import EventStream, frame
-
-RETRY_MILLISECONDS = 2000
+from .stream import frame, streamed
 
 
 @attrs.frozen(kw_only=True)
@@ -38,41 +34,13 @@ async def stream_log(house: House, call: Call) -> Response:
     query: StreamQuery = call.query
     ref = house.colony(call.path["ref"]).id
     services = wanted_services(house, ref, query.service)
-    last_seen = _last_event_id(request.headers.get("Last-Event-ID"))
+    last_seen = last_event_id(request.headers.get("Last-Event-ID"))
     after = query.after if last_seen is None else last_seen
     tail = query.tail if last_seen is None and query.after is None else None
     if after is None and tail is None:
         # Decided before the client is answered: what is written from then on is news to it.
         after = (await house.log_page(ref, tail=1)).last
-    scope, request_id = current_scope(), current_request_id()
-
-    async def produce(send: trio.MemorySendChannel[bytes]) -> None:
-        reason = "log-ended"
-        await send.send(b"retry: %d\n\n" % RETRY_MILLISECONDS)
-        try:
-            async with trio.open_nursery() as nursery:
-
-                async def until_drained() -> None:
-                    nonlocal reason
-                    await drained(house, scope)
-                    reason = "draining"
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(until_drained)
-                await _lines(house, ref, send, after=after, tail=tail, services=services)
-                nursery.cancel_scope.cancel()
-        except* ColonyError as group:
-            problem = problem_of(_first(group), request_id=request_id)
-            await send.send(frame("error", problem.document))
-            reason = "error"
-        await send.send(frame("end", {"reason": reason}))
-
-    response = Response(b"", content_type="text/event-stream", headers={"Cache-Control": "no-store"})
-    if request.method != "HEAD":
-        response.response = EventStream(produce)
-        response.headers.pop("Content-Length", None)
-    response.timeout = None
-    return response
+    return streamed(house, partial(_lines, house, ref, after=after, tail=tail, services=services), ended="log-ended")
 
 
 async def _lines(
@@ -103,22 +71,6 @@ def _missed(hole: Missed) -> bytes:
     return frame("missed", {"first": hole.first, "last": hole.last, "count": count}, seq=hole.last)
 
 
-def _last_event_id(text: str | None) -> int | None:
-    if text is None or text == "":
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise Invalid("invalid-cursor", f"Last-Event-ID: {text[:80]!r} is no line's number", "send the last `id:`")
-    return int(text)
-
-
-def _first(group: BaseExceptionGroup[ColonyError]) -> ColonyError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ColonyError)
-    return error
-
-
 ROUTES = (
     Route(
         method="GET",
@@ -129,14 +81,6 @@ ROUTES = (
         media_type="text/event-stream",
         tag="logs",
         problems=(404,),
-        parameters=(
-            {
-                "name": "Last-Event-ID",
-                "in": "header",
-                "required": False,
-                "description": "The last `id:` that was seen; goes before `after` and `tail`.",
-                "schema": {"type": "integer", "minimum": 0},
-            },
-        ),
+        parameters=(LAST_EVENT_ID,),
     ),
 )

@@ -6,10 +6,18 @@ from typing import Any
 
 import msgspec
 import trio
+from quart import Response, request
 from quart.wrappers.response import ResponseBody
+
+from colony_core.errors import ColonyError
+from colony_web.context import current_request_id, current_scope
+from colony_web.drain import drained
+from colony_web.house import House
+from colony_web.problems import problem_of
 
 HEARTBEAT_SECONDS = 15.0
 WAITING_FRAMES = 256
+RETRY_MILLISECONDS = 2000
 WRITE_BYTES = 64 * 1024
 
 Produce = Callable[[trio.MemorySendChannel[bytes]], Awaitable[None]]
@@ -17,8 +25,46 @@ Produce = Callable[[trio.MemorySendChannel[bytes]], Awaitable[None]]
 
 def frame(event: str, data: Any, *, seq: int | None = None) -> bytes:
     """One server-sent event; `data` becomes one line of JSON."""
+    return text_frame(event, msgspec.json.encode(data).decode(), seq=seq)
+
+
+def text_frame(event: str, line: str, *, seq: int | None = None) -> bytes:
+    """One server-sent event whose data is one line of text already."""
     head = f"id: {seq}\n" if seq is not None else ""
-    return b"%sevent: %s\ndata: %s\n\n" % (head.encode(), event.encode(), msgspec.json.encode(data))
+    return f"{head}event: {event}\ndata: {line}\n\n".encode()
+
+
+def streamed(house: House, fill: Produce, *, ended: str) -> Response:
+    """An answer of server-sent events: what `fill` sends, then `end` with the reason: `ended`, `draining`, or `error` after an `error`."""
+    scope, request_id = current_scope(), current_request_id()
+
+    async def produce(send: trio.MemorySendChannel[bytes]) -> None:
+        reason = ended
+        await send.send(b"retry: %d\n\n" % RETRY_MILLISECONDS)
+        try:
+            async with trio.open_nursery() as nursery:
+
+                async def until_drained() -> None:
+                    nonlocal reason
+                    await drained(house, scope)
+                    reason = "draining"
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(until_drained)
+                await fill(send)
+                nursery.cancel_scope.cancel()
+        except* ColonyError as group:
+            problem = problem_of(_first(group), request_id=request_id)
+            await send.send(frame("error", problem.document))
+            reason = "error"
+        await send.send(frame("end", {"reason": reason}))
+
+    response = Response(b"", content_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    if request.method != "HEAD":
+        response.response = EventStream(produce)
+        response.headers.pop("Content-Length", None)
+    response.timeout = None
+    return response
 
 
 class EventStream(ResponseBody):
@@ -65,3 +111,11 @@ class EventStream(ResponseBody):
     async def _run(self) -> None:
         async with self._send:
             await self._produce(self._send)
+
+
+def _first(group: BaseExceptionGroup[ColonyError]) -> ColonyError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ColonyError)
+    return error

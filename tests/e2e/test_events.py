@@ -1,0 +1,79 @@
+"""The event log against the running daemon: killed in the middle of a storm, it goes on exactly behind what a reader saw."""
+
+import json
+import subprocess
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from colony_core.errors import ColonyError
+from colony_core.remote import calls
+
+from .driver import COLONY, Daemon
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+SERVICES = "".join(
+    f"""
+[services.s{number}]
+command = ["sleep", "600"]
+"""
+    for number in range(4)
+)
+ROUNDS = 3
+
+
+def test_a_reader_goes_on_exactly_behind_what_it_saw_whenever_the_daemon_is_killed(daemon: Daemon) -> None:
+    daemon.spawn("busy", SERVICES)
+    daemon.until_ready("busy")
+    seen: list[dict[str, Any]] = []
+    for _ in range(ROUNDS):
+        seen += storm(daemon, after=seen[-1]["seq"] if seen else 0)
+        daemon.start()
+    after = seen[-1]["seq"]
+    assert [event["seq"] for event in seen] == list(range(1, after + 1))
+    assert (
+        len({event["message"] for event in seen if event["type"] == "house" and event["what"] == "started"}) == ROUNDS
+    )
+    kept: list[dict[str, Any]] = []
+    while len(kept) < len(seen):
+        kept += daemon.send(calls.events(after=len(kept), limit=1000))
+    assert kept[: len(seen)] == seen
+    [one] = json_lines(daemon.cli("events", "--json", "--colony", "busy", "--kind", "colony_created").stdout)
+    assert one in seen
+    services = json_lines(daemon.cli("events", "--json", "--service", "s1", "--after", "5").stdout)
+    assert {(event["colony"], event["service"]) for event in services} == {("busy", "s1")}
+    assert [event for event in seen if event.get("service") == "s1" and event["seq"] > 5] == [
+        event for event in services if event["seq"] <= after
+    ]
+
+
+def storm(daemon: Daemon, *, after: int) -> list[dict[str, Any]]:
+    """What a follower behind `after` saw until the daemon was killed in the middle of restarts."""
+    command = [*COLONY, "events", "-f", "--json", "--after", str(after)]
+    with subprocess.Popen(command, env=daemon.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reader:
+        restarting = Thread(target=restarts, args=(daemon,))
+        restarting.start()
+        assert reader.stdout is not None
+        seen = [json.loads(reader.stdout.readline()) for _ in range(60)]
+        daemon.kill()
+        rest = reader.stdout.read()
+        restarting.join()
+    return seen + json_lines(rest.decode())
+
+
+def restarts(daemon: Daemon) -> None:
+    """Restarts services until nobody answers."""
+    try:
+        while True:
+            for number in range(4):
+                daemon.send(calls.service("busy", f"s{number}", "restart"))
+    except ColonyError as error:
+        if error.code not in ("daemon-unreachable", "connection-lost"):
+            restarts(daemon)
+
+
+def json_lines(text: str) -> list[dict[str, Any]]:
+    """One object per whole line."""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
