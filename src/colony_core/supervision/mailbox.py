@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 import trio
@@ -42,7 +43,7 @@ class Call:
         """The caller was cancelled; if that was so when it called, its message is the newest and goes back."""
         self.task = self.due = None
         queue = self.box.queue
-        if queue and queue[-1] is self:
+        if queue and queue[-1] is self and self.box.capacity == inf:  # under a bound, others may wait for the room
             queue.pop()
         return Abort.SUCCEEDED
 

@@ -495,3 +495,20 @@ async def test_a_ref_does_not_hold_the_actor_alive(autojump_clock, supervisor):
     await supervisor.stop_child("counter")
     gc.collect()
     assert trace() is None
+
+
+async def test_a_cancelled_call_in_a_full_mailbox_loses_nobody_else_his_place(autojump_clock, supervisor):
+    notes, scope = [], trio.CancelScope()
+    _, ref, _ = await put(supervisor, notes, capacity=1, overflow=Overflow.BLOCK)
+
+    async def give_up():
+        with scope:
+            await ref.call(Total())
+
+    async with trio.open_nursery() as nursery:
+        for send in ((ref.call, Work(3)), (give_up,), (ref.send, Add(7))):
+            nursery.start_soon(*send)
+            await wait_all_tasks_blocked()
+        scope.cancel()
+        assert await ref.call(Total()) == 7
+    assert notes == ["done", 7]
