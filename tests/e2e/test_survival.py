@@ -282,6 +282,7 @@ def test_a_taken_port_is_named_with_its_holder(tmp_path: Path, section: str, wha
     # Out of its user namespace a daemon does not see what others hold.
     assert (f"process {os.getpid()}" if os.geteuid() == 0 else "another process holds the port") in done.stderr
     assert f"{section.lower()}.port" in done.stderr
+    daemon.destroy()  # its keeper was there already
 
 
 def test_settings_are_read_again_and_wrong_ones_are_refused_whole(daemon: Daemon) -> None:
