@@ -53,6 +53,13 @@ def parse_port(value: Any) -> int:
     return number
 
 
+def _scrollback(value: Any) -> int:
+    size = parse_size(value)
+    if not 2**12 <= size <= 2**28:
+        raise ValueError(f'expected a size from "4K" to "256M", got {value!r}')
+    return size
+
+
 def _port_or_zero(value: Any) -> int:
     return 0 if value in (0, "0") and value is not False else parse_port(value)
 
@@ -160,6 +167,19 @@ class Events:
 
 
 @attrs.frozen(kw_only=True)
+class Terminals:
+    """Terminals in colonies, which nobody has to look at to keep them."""
+
+    scrollback: int = _key(
+        2**20, _scrollback, "so many bytes of a terminal's output are kept and shown again", live=True
+    )
+    idle: float = _key(
+        86400.0, parse_duration, "ends a terminal without viewer, output and input for so long; 0: never", live=True
+    )
+    most: int = _key(32, _count, "terminals that a colony may have at once", live=True)
+
+
+@attrs.frozen(kw_only=True)
 class Folders:
     """Where things lie. The state folder is not the cache folder: systems may wipe caches."""
 
@@ -198,6 +218,7 @@ class Config:
     isolation: Isolation = attrs.field(factory=Isolation)
     processes: Processes = attrs.field(factory=Processes)
     events: Events = attrs.field(factory=Events)
+    terminals: Terminals = attrs.field(factory=Terminals)
 
 
 SECTIONS: Mapping[str, type] = {
@@ -206,6 +227,7 @@ SECTIONS: Mapping[str, type] = {
     "isolation": Isolation,
     "processes": Processes,
     "events": Events,
+    "terminals": Terminals,
 }
 
 

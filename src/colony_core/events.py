@@ -68,6 +68,26 @@ class ServiceStateChanged(ColonyEvent):
 
 
 @attrs.frozen(kw_only=True)
+class TerminalOpened(ColonyEvent):
+    """A terminal was opened in a colony, by whom and with which command."""
+
+    type_name = "terminal_opened"
+    terminal: str
+    command: str
+    opened_by: str
+
+
+@attrs.frozen(kw_only=True)
+class TerminalClosed(ColonyEvent):
+    """A terminal ended, its program with it; `code` is None where nobody knows it."""
+
+    type_name = "terminal_closed"
+    terminal: str
+    code: int | None
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
 class HouseEvent(Event):
     """Something that concerns the daemon itself: `keeper_lost`, `started`, `stopping`."""
 

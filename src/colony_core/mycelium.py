@@ -59,9 +59,11 @@ from .views import (
     LogLineView,
     LogPageView,
     NewColony,
+    NewTerminal,
     ReloadView,
     ServiceView,
     SystemView,
+    TerminalView,
     UsageView,
 )
 
@@ -167,6 +169,26 @@ class Mycelium:
     async def usage(self) -> tuple[UsageView, ...]:
         """What every colony uses at this moment, by name: read from the kernel, in a few milliseconds for hundreds of colonies."""
         return await usage_of(self._colonies)
+
+    # ---- terminals
+
+    async def terminals(self, ref: str) -> tuple[TerminalView, ...]:
+        """The terminals of a colony, the oldest first."""
+        return await self._colonies.find(ref).terminals.views()
+
+    async def open_terminal(self, ref: str, request: NewTerminal, *, opened_by: str) -> TerminalView:
+        """Opens a terminal that lives until its program ends, is closed, was idle for too long, or the colony stops."""
+        return await self._colonies.find(ref).terminals.open(request, opened_by=opened_by)
+
+    async def close_terminal(self, ref: str, terminal: str) -> None:
+        """Hangs up on a terminal's program; returns when its whole tree is gone."""
+        await self._colonies.find(ref).terminals.close(terminal)
+
+    def view_terminal(
+        self, ref: str, terminal: str, *, after: int | None = None, size: processes.TerminalSize | None = None
+    ) -> AbstractAsyncContextManager[processes.View]:
+        """A terminal's bytes, behind the place `after` or from the oldest that is kept; with a size it has a say in the terminal's."""
+        return self._colonies.find(ref).terminals.view(terminal, after=after, size=size)
 
     # ---- the house
 

@@ -85,6 +85,23 @@ class ColonyView:
 
 
 @attrs.frozen(kw_only=True)
+class TerminalView:
+    """A terminal in a colony. `idle_seconds` since its last input or output; `viewers` look at it now."""
+
+    id: str
+    colony: str
+    colony_id: str
+    command: str
+    opened_by: str
+    opened_at: str
+    pid: int
+    rows: int
+    columns: int
+    viewers: int
+    idle_seconds: float
+
+
+@attrs.frozen(kw_only=True)
 class LogLineView:
     """One line of a colony's log. `stream`: out, err, or note (Colony's own words)."""
 
@@ -188,6 +205,21 @@ class ExecRequest:
     command: tuple[str, ...]
     cwd: str | None = None
     env: dict[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class NewTerminal:
+    """Asks for a terminal: with `command`, else with what the manifest's `[terminal]` says, else with the user's shell.
+
+    `term` is the kind of screen that shows it (TERM), `rows` and `columns` its first size, `env` goes over the colony's environment.
+    """
+
+    command: tuple[str, ...] = ()
+    cwd: str | None = None
+    env: dict[str, str] = attrs.field(factory=dict)
+    rows: int = 24
+    columns: int = 80
+    term: str = "xterm-256color"
 
 
 @attrs.frozen(kw_only=True)

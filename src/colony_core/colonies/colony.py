@@ -1,9 +1,9 @@
 """One colony: its cell, its services, and the actor that answers for them at once.
 
-A colony is a supervisor subtree. Its children, in start order: `(owner)`, which does the slow work one piece at a time; `(cell)` and
-`(names)` while it is up; and one supervisor per service. A service that reaches its limit ends alone. Stopping the subtree stops the
-services, then the cell. What people ask is answered from memory and handed to the owner, so that a colony answers at once whatever its
-owner does.
+A colony is a supervisor subtree. Its children, in start order: `(owner)`, which does the slow work one piece at a time; `(cell)`,
+`(names)` and `(terminals)` while it is up; and one supervisor per service. A service that reaches its limit ends alone. Stopping the
+subtree stops the services, then the cell. What people ask is answered from memory and handed to the owner, so that a colony answers at
+once whatever its owner does.
 
 States change from two sides: by what is asked, and by the owner's jobs. Whoever asks for the opposite of what is under way takes over the
 new state at once and has the job given up; a job that was given up changes no state any more (`_reach`). The file is long because this
@@ -13,6 +13,7 @@ play of asking and working is in it, and nowhere else.
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
+from math import inf
 
 import trio
 
@@ -46,8 +47,10 @@ from .records import ColonyRecord
 from .rests import Rest
 from .service import Service
 from .state import ColonyState, ServiceState, Verb, Wanted, is_at_rest, is_settled, is_starting, may_follow
+from .terminals import KEY_PART as TERMINAL_KEYS
+from .terminals import Terminals
 
-OWNER, CELL, NAMES = "(owner)", "(cell)", "(names)"
+OWNER, CELL, NAMES, TERMINALS = "(owner)", "(cell)", "(names)", "(terminals)"
 """Children of a colony that are no services; no service can have such a name."""
 _TOLD_AS_THEY_ARE = frozenset({ServiceState.RESTARTING, ServiceState.STOPPING})
 
@@ -72,6 +75,7 @@ class Colony:
         self.wanted = record.wanted
         self.cell: Cell | None = None
         self.services = {spec.name: Service(self, spec) for spec in self.manifest.services}
+        self.terminals = Terminals(self)
         self.steps: tuple[StepView, ...] = ()
         self.start_seconds: float | None = None
         self.deciding = trio.Lock()
@@ -285,8 +289,10 @@ class Colony:
             self._began = None
         else:
             self._rests = {name: rests.NOT_STARTED for name, s in self.services.items() if not s.spec.autostart}
-        await self._sweep_processes(spare=self.services.keys() - self._rests.keys() if adopting else ())
+        spare = {TERMINAL_KEYS, *self.services.keys() - self._rests.keys()} if adopting else ()
+        await self._sweep_processes(spare=spare)
         await self._start_names()
+        await self._grown().start_child(ChildSpec(id=TERMINALS, run=self.terminals.keep, grace=inf))
         self.steps = tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
         await build(self, adopting=adopting)
         await self._reach(ColonyState.RUNNING, "starting")
@@ -354,11 +360,13 @@ class Colony:
         self._grown().stop()
 
     async def _take_down(self, grace: float | None) -> str:
-        """Services in reverse order of their start, those of one rank together; then the names; then the walls. What went wrong is told."""
+        """Services in reverse order of their start, those of one rank together; then terminals, names, walls. What went wrong is told."""
         for rank in reversed(start_order(self._in_force.services)):
             async with trio.open_nursery() as nursery:
                 for name in rank:
                     nursery.start_soon(self._stop_service, self.services[name], grace)
+        self.terminals.grace = grace
+        await self._stop_child(TERMINALS)
         await self._stop_child(NAMES)
         end = await self._stop_child(CELL)
         self._following.clear()

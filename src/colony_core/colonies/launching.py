@@ -79,6 +79,17 @@ def _own_name() -> str:
         return str(os.getuid())
 
 
+def user_shell(folder: str) -> str:
+    """The shell that the colony's user has chosen; /bin/sh where that is none that runs."""
+    user = user_of(folder)
+    try:
+        shell = pwd.getpwuid(os.getuid() if user is None else user.uid).pw_shell
+    except KeyError:
+        shell = ""
+    refusing = os.path.basename(shell) in ("nologin", "false")
+    return shell if shell and not refusing and os.access(shell, os.X_OK) else "/bin/sh"
+
+
 def _home(user: User) -> str:
     try:
         return pwd.getpwuid(user.uid).pw_dir

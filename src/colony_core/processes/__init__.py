@@ -16,12 +16,14 @@ A program that embeds Colony may have the same engine in a thread of its own: `o
 from .client import Keeper, Process, open_inline_keeper, open_keeper
 from .finding import living_keeper
 from .keeper.records import is_label
-from .launch import Exited, KeeperLost, Launch, LogTarget, User, owner_of
+from .launch import Exited, KeeperLost, Launch, LogTarget, OnTerminal, User, owner_of
 from .leftovers import kill_leftovers
 from .logs import LogBook
 from .ring_log import LogLine, Missed, Page
+from .terminals import Ended, Place, Seen, TerminalSize, TerminalState, View
 
 __all__ = [
+    "Ended",
     "Exited",
     "Keeper",
     "KeeperLost",
@@ -30,9 +32,15 @@ __all__ = [
     "LogLine",
     "LogTarget",
     "Missed",
+    "OnTerminal",
     "Page",
+    "Place",
     "Process",
+    "Seen",
+    "TerminalSize",
+    "TerminalState",
     "User",
+    "View",
     "is_label",
     "kill_leftovers",
     "living_keeper",

@@ -14,11 +14,12 @@ from colony_core import errors
 from colony_core.errors import TooSlow, WrongState
 
 from .inline import run_inline_engine
-from .keeper.requests import OLDEST_PROTOCOL, PROTOCOL
+from .keeper.requests import OLDEST_PROTOCOL, PROTOCOL, TERMINALS_PROTOCOL
 from .launch import Exited, KeeperLost, Launch, LogTarget
 from .line import Line
 from .logs import LogBook, LogNews
 from .starting import lock_run_dir, reach_keeper
+from .terminals import TerminalSize, TerminalState, View
 
 SHUTDOWN_GRACE_SECONDS = 5.0
 SHUTDOWN_PATIENCE_SECONDS = 20.0
@@ -36,6 +37,8 @@ class Process:
         """Unix seconds."""
         self.started_ticks: int = view["started_ticks"]
         """Clock ticks from boot to its start: with the pid it names a process for as long as the machine runs."""
+        self.note: Mapping[str, str] = view.get("note", {})
+        self.on_terminal: bool = view.get("terminal", False)
         self.exited: Exited | None = None
         self._line = line
         self._news = trio.Event()
@@ -98,6 +101,7 @@ class Keeper:
         self.news = LogNews()
         self._line = Line(sock, self._take)
         self._processes: dict[str, Process] = {}
+        self._protocol = PROTOCOL
 
     def __repr__(self) -> str:
         state = "lost" if self.lost.is_set() else f"{len(self._processes)} processes"
@@ -114,6 +118,8 @@ class Keeper:
         A cancellation is held back until the keeper has answered, so that a process never runs unknown to its caller: it is the
         caller's to stop, also when cancelled.
         """
+        if launch.terminal is not None or launch.tty:
+            self._check_terminals()
         with trio.CancelScope(shield=True):
             view = await self._line.ask(launch.request(), fds=launch.stdio or ())
         return self._processes.get(launch.key) or self._learn(view)
@@ -133,6 +139,33 @@ class Keeper:
         await self._line.ask({"op": "forget", "key": key})
         self._processes.pop(key, None)
 
+    @contextlib.asynccontextmanager
+    async def view(
+        self, key: str, *, after: int | None = None, size: TerminalSize | None = None
+    ) -> AsyncIterator[View]:
+        """A view of a process's terminal, behind the place `after` or from the oldest byte that is kept; it ends with the block.
+
+        With a size it has a say in that of the terminal. Raises NotFound, and WrongState for a process without a terminal.
+        """
+        self._check_terminals()
+        ours, theirs = socket.socketpair()
+        view = View(ours)
+        try:
+            with theirs:
+                wanted = size and (size.rows, size.columns)
+                request = {"op": "view", "key": key, "after": after, "size": wanted, "fds": 1}
+                await self._line.ask(request, fds=(theirs.fileno(),))
+            yield view
+        finally:
+            await view.aclose()
+
+    async def terminals(self, prefix: str) -> dict[str, TerminalState]:
+        """Where the terminals stand whose keys begin with `prefix`."""
+        if self._protocol < TERMINALS_PROTOCOL:
+            return {}
+        found = await self._line.ask({"op": "terminals", "prefix": prefix})
+        return {key: TerminalState(**state) for key, state in found.items()}
+
     async def note(self, log: LogTarget, text: str) -> int:
         """Writes a line of Colony's own into a log, in sequence with those of the services; gives its number, 0 if dropped."""
         return int(await self._line.ask({"op": "note", "log": log.request(), "text": text}))
@@ -150,6 +183,14 @@ class Keeper:
             alive = ", ".join(process.label for process in self._processes.values() if process.running)
             raise TooSlow("keeper-will-not-end", f"the keeper could not end {alive or 'itself'}", "see `ps`, then kill")
 
+    def _check_terminals(self) -> None:
+        if self._protocol < TERMINALS_PROTOCOL:
+            raise WrongState(
+                "keeper-too-old",
+                f"the running keeper (pid {self.pid}) is of a Colony before terminals",
+                "stop the colonies and the daemon (colony shutdown --colonies), then start anew",
+            )
+
     async def _greet(self) -> None:
         hello = await self._line.ask({"op": "hello", "protocol": PROTOCOL, "pid": os.getpid()})
         if not hello["protocol"] >= OLDEST_PROTOCOL:
@@ -158,7 +199,7 @@ class Keeper:
                 f"the running keeper (pid {hello['pid']}) speaks protocol {hello['protocol']}, this Colony {PROTOCOL}",
                 "stop the colonies with the older Colony first",
             )
-        self.pid, self.identity = hello["pid"], hello["identity"]
+        self.pid, self.identity, self._protocol = hello["pid"], hello["identity"], hello["protocol"]
         for view in hello["living"]:
             self._learn(view)
         for record in hello["ended"]:
@@ -170,7 +211,13 @@ class Keeper:
 
     def _take_exit(self, record: Mapping[str, Any]) -> None:
         self._learn(record)._tell(
-            exited=Exited(key=record["key"], code=record["code"], at=record["at"], survivors=tuple(record["survivors"]))
+            exited=Exited(
+                key=record["key"],
+                code=record["code"],
+                at=record["at"],
+                survivors=tuple(record["survivors"]),
+                why=record.get("why", ""),
+            )
         )
 
     def _take(self, message: dict[str, Any]) -> None:

@@ -51,11 +51,27 @@ class LogTarget:
 
 
 @attrs.frozen(kw_only=True)
+class OnTerminal:
+    """A terminal that the keeper holds: its first size, how many bytes of its output are kept, and after how many seconds without a
+    viewer, output or input its program is ended (0: never)."""
+
+    rows: int = 24
+    columns: int = 80
+    scrollback: int = 2**20
+    idle: float = 0.0
+
+    def request(self) -> dict[str, Any]:
+        return attrs.asdict(self)
+
+
+@attrs.frozen(kw_only=True)
 class Launch:
     """A command to start. `key` is unique among the living and the unacknowledged dead; `env` is the whole environment.
 
     Output goes to `log` under `label`; without a log it goes nowhere. `stdio` hands over three descriptors of the caller's instead, who
-    keeps and closes them. With `netns` the process lives in that namespace, whose inode must be `netns_inode` where that is given.
+    keeps and closes them; with `tty` they are the end of a terminal that becomes the process's own. With `terminal` it runs on a terminal
+    of the keeper's, and `log` is left aside. `note` is told back with the process, also to later daemons. With `netns` the process lives
+    in that namespace, whose inode must be `netns_inode` where that is given.
     """
 
     key: str
@@ -69,6 +85,9 @@ class Launch:
     user: User | None = None
     umask: int = 0o022
     stdio: tuple[int, int, int] | None = None
+    tty: bool = False
+    terminal: OnTerminal | None = None
+    note: Mapping[str, str] = attrs.field(factory=dict)
 
     def request(self) -> dict[str, Any]:
         return {
@@ -83,6 +102,9 @@ class Launch:
             "netns_inode": self.netns_inode,
             "user": self.user and [self.user.uid, self.user.gid, list(self.user.groups)],
             "umask": self.umask,
+            "tty": self.tty,
+            "terminal": self.terminal and self.terminal.request(),
+            "note": dict(self.note),
             "fds": 3 if self.stdio is not None else 0,
         }
 
@@ -97,6 +119,8 @@ class Exited:
     at: float
     """Unix seconds."""
     survivors: tuple[int, ...] = ()
+    why: str = ""
+    """`idle` where the keeper ended it because nobody used its terminal."""
 
     @property
     def ok(self) -> bool:

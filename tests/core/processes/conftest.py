@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,17 @@ import attrs
 import pytest
 import trio
 
-from colony_core.processes import Launch, LogTarget, kill_leftovers, open_keeper
+from colony_core import processes
+from colony_core.processes import (
+    Ended,
+    Launch,
+    LogTarget,
+    OnTerminal,
+    TerminalSize,
+    View,
+    kill_leftovers,
+    open_keeper,
+)
 
 DEADLINE_SECONDS = 60.0
 
@@ -37,6 +47,10 @@ class Place:
     def shell(self, key: str, source: str, **more: Any) -> Launch:
         return self.launch(key, "sh", "-c", source, **more)
 
+    def on_terminal(self, key: str, *argv: str, terminal: OnTerminal | None = None, **env: str) -> Launch:
+        environment = {**os.environ, "TERM": "xterm", "PS1": "$ ", **env}
+        return self.launch(key, *argv, terminal=terminal or OnTerminal(), env=environment)
+
     async def until(self, true: Callable[[], Any]) -> Any:
         """Waits for something the kernel does in its own time."""
         with trio.fail_after(DEADLINE_SECONDS):
@@ -52,6 +66,59 @@ class Place:
                     if getattr(line, "text", "").startswith(text):
                         return line
         raise AssertionError("a follower never ends by itself")
+
+
+class Screen:
+    """What a view of a terminal has shown."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.places: list[processes.Place] = []
+        self.sizes: list[TerminalSize] = []
+        self.ended: Ended | None = None
+        self.output = b""
+
+    @property
+    def at(self) -> int:
+        """The place behind the last byte."""
+        return self.places[-1].at + len(self.output)
+
+    async def take(self) -> None:
+        """The next thing that is told; output before a jump is left aside."""
+        match await self.view.receive():
+            case bytes() as data:
+                self.output += data
+            case processes.Place() as told:
+                self.places.append(told)
+                self.output = b""
+            case TerminalSize() as size:
+                self.sizes.append(size)
+            case Ended() as ended:
+                self.ended = ended
+
+    async def until(self, true: "str | Callable[[], Any]") -> str:
+        """What is shown as soon as it holds a text, or as something is so."""
+        with trio.move_on_after(DEADLINE_SECONDS):
+            while not (true in self.shown if isinstance(true, str) else true()):
+                await self.take()
+            return self.shown
+        raise AssertionError(f"not seen: {true!r} in {self.shown[-2000:]!r}")
+
+    @property
+    def shown(self) -> str:
+        return self.output.decode(errors="replace").replace("\r\n", "\n")
+
+    async def type(self, text: str) -> None:
+        await self.view.type(text.encode())
+
+
+@contextlib.asynccontextmanager
+async def looking(keeper: Any, key: str, **more: Any) -> AsyncIterator[Screen]:
+    """A view of a terminal for the time of the block."""
+    async with keeper.view(key, **more) as view:
+        screen = Screen(view)
+        await screen.take()
+        yield screen
 
 
 def alive(pid: int) -> bool:
@@ -76,6 +143,11 @@ def place(tmp_path: Path) -> Iterator[Place]:
     yield place
     if place.run_dir.exists():
         trio.run(_clear, place)
+
+
+@pytest.fixture
+def look() -> Callable[..., Any]:
+    return looking
 
 
 @pytest.fixture

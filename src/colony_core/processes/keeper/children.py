@@ -14,6 +14,7 @@ from typing import Any
 from .exits import Exits
 from .spawning import Command, Refusal
 from .streams import Source
+from .terminals import Terminal
 from .timers import Timer, Timers
 from .tree import ProcessTable, Seen, Snapshot, network_inode, read_stat, send_signal
 
@@ -30,9 +31,15 @@ EMPTY_LOOKS_AFTER_STRAYS = 6
 class Child:
     """One process and what is known of it."""
 
-    def __init__(self, command: Command, pid: int, network: int | None, sources: list[Source]) -> None:
+    def __init__(
+        self, command: Command, pid: int, network: int | None, sources: list[Source], terminal: Terminal | None = None
+    ) -> None:
         self.key = command.key
         self.label = command.label
+        self.note = command.note
+        self.terminal = terminal
+        self.why = ""
+        """Why the keeper itself ended it."""
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.network = network
@@ -59,6 +66,13 @@ class Child:
         return EMPTY_LOOKS_AFTER_STRAYS if any(pid != self.pid for pid, _ in self.asked) else EMPTY_LOOKS
 
     @property
+    def farewell(self) -> tuple[int, ...]:
+        """How its tree is asked to end. Shells at a terminal ignore SIGTERM, but not that the terminal is gone."""
+        if self.terminal is None:
+            return (signal.SIGTERM, signal.SIGCONT)
+        return (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT)
+
+    @property
     def ending(self) -> bool:
         return self.stopping or self.code is not None
 
@@ -69,11 +83,13 @@ class Child:
             "label": self.label,
             "started_at": self.started_at,
             "started_ticks": self.started_ticks,
+            "note": self.note,
+            "terminal": self.terminal is not None,
         }
 
     def record(self) -> dict[str, Any]:
         assert self.code is not None
-        return {**self.view(), "code": self.code, "at": self.ended_at, "survivors": self.survivors}
+        return {**self.view(), "code": self.code, "at": self.ended_at, "survivors": self.survivors, "why": self.why}
 
 
 class Children:
@@ -113,6 +129,12 @@ class Children:
         child.stopping = True
         child.look_at = now
         self._look_soon()
+
+    def expire(self, key: str) -> None:
+        """Ends a process whose terminal nobody has used for too long."""
+        if (child := self.living.get(key)) is not None and not child.ending:
+            child.why = "idle"
+            self.stop(child, LEFTOVER_GRACE_SECONDS)
 
     def signal(self, child: Child, number: int, *, group: bool) -> None:
         """Signals the main process or its group; quietly nothing when it has just ended."""
@@ -188,8 +210,8 @@ class Children:
             for member in members:
                 if (identity := (member.pid, member.started)) not in child.asked:
                     child.asked.add(identity)
-                    send_signal(member, signal.SIGTERM)
-                    send_signal(member, signal.SIGCONT)
+                    for number in child.farewell:
+                        send_signal(member, number)
         self._plan_look(child, now, wait_for_main=main_alive and now < child.kill_at)
 
     def _give_up(self, child: Child, members: list[Seen]) -> bool:
@@ -233,6 +255,8 @@ class Children:
     def _finish(self, child: Child) -> None:
         for source in child.sources:
             source.finish()
+        if child.terminal is not None:
+            child.terminal.finish()
         with suppress(ChildProcessError):
             os.waitpid(child.pid, os.WNOHANG)
         os.close(child.pidfd)
@@ -240,3 +264,5 @@ class Children:
         record = child.record()
         self._exits.add(record)
         self._ended(child, record)
+        if child.terminal is not None:
+            child.terminal.end(record["code"], child.why)

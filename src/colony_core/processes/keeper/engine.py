@@ -78,6 +78,10 @@ class Engine:
         self._handlers[fd] = handler
         self._poll.register(fd, mask)
 
+    def change_watch(self, fd: int, mask: int) -> None:
+        if fd in self._handlers:
+            self._poll.modify(fd, mask)
+
     def unwatch(self, fd: int) -> None:
         if self._handlers.pop(fd, None) is not None:
             self._poll.unregister(fd)
@@ -113,6 +117,8 @@ class Engine:
         self.watch(pidfd, main_ended)
         for source in child.sources:
             self.watch(source.fd, source.on_readable)
+        if child.terminal is not None:
+            self.watch(child.terminal.fd, child.terminal.on_readable)
 
     def close_down(self, grace: float) -> None:
         """Stops every process, then ends the loop."""

@@ -2,22 +2,27 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .children import Child
 from .records import is_label
 from .segments import Limits, LogInUseError, LogWriter
-from .spawning import Command, Refusal
+from .spawning import Command, Refusal, on_terminal
 from .streams import KINDS, Source
+from .terminals import Settings, Size, Terminal, Viewer, open_pair
 from .wire import Connection, Message
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-PROTOCOL = 1
-"""Raised when a daemon of the version before could not talk to this keeper any more."""
+PROTOCOL = 2
+"""Raised when there is more to be asked for."""
 OLDEST_PROTOCOL = 1
+"""Raised when a daemon of the version before could not talk to this keeper any more."""
+TERMINALS_PROTOCOL = 2
+"""From here on there are terminals."""
 
 
 class Desk:
@@ -29,6 +34,8 @@ class Desk:
             "start": self._start,
             "stop": self._stop,
             "signal": self._signal,
+            "view": self._view,
+            "terminals": self._terminals,
             "forget": self._forget,
             "note": self._note,
             "shutdown": self._shutdown,
@@ -99,7 +106,11 @@ class Desk:
         if fds:
             if len(fds) != 3:
                 raise Refusal("Invalid", "bad-launch", "a process takes three descriptors or none")
+            if message.get("tty") is True:
+                command = on_terminal(command, fds[0])
             child = self._launch(command, (fds[0], fds[1], fds[2]), [])
+        elif message.get("terminal") is not None:
+            child = self._launch_on_terminal(command, message["terminal"])
         else:
             child = self._launch_logged(command, message.get("log"))
         engine.adopt(child)
@@ -133,6 +144,27 @@ class Desk:
             for fd in {null, *theirs.values()}:
                 os.close(fd)
 
+    def _launch_on_terminal(self, command: Command, wanted: Any) -> Child:
+        try:
+            settings = Settings.of(wanted)
+        except (KeyError, TypeError, ValueError) as error:
+            raise Refusal(
+                "Invalid", "bad-terminal", f"a start request lacks or garbles its terminal: {error}"
+            ) from error
+        engine = self._engine
+        try:
+            master, slave = open_pair(settings.size, command.user and command.user[0])
+        except OSError as error:
+            raise Refusal("LimitReached", "out-of-terminals", f"no terminal for {command.label}: {error}") from error
+        try:
+            pid, network = engine.spawner.spawn(on_terminal(command, slave), (slave, slave, slave))
+        except BaseException:
+            os.close(master)
+            os.close(slave)
+            raise
+        terminal = Terminal((master, slave), settings, loop=engine, expired=lambda: engine.children.expire(command.key))
+        return Child(command, pid, network, [], terminal)
+
     def _launch(self, command: Command, stdio: tuple[int, int, int], sources: list[Source]) -> Child:
         pid, network = self._engine.spawner.spawn(command, stdio)
         return Child(command, pid, network, sources)
@@ -161,6 +193,31 @@ class Desk:
         except ValueError as error:
             raise Refusal("Invalid", "bad-signal", str(error)) from error
         self._engine.children.signal(child, number, group=message.get("group") is True)
+
+    def _view(self, message: Message, fds: tuple[int, ...]) -> None:
+        """Hands the terminal's bytes to the socket that came with the request, from now on."""
+        terminal = self._terminal(str(message.get("key")))
+        after, size = message.get("after"), message.get("size")
+        try:
+            wanted = None if size is None else Size.of(size)
+            if len(fds) != 1 or not (after is None or (type(after) is int and after >= 0)):
+                raise ValueError("one socket, and a place or none")
+            sock = socket.socket(fileno=os.dup(fds[0]))
+        except (OSError, TypeError, ValueError) as error:
+            raise Refusal("Invalid", "bad-view", f"this cannot be a view of a terminal: {error}") from error
+        Viewer(sock, terminal, after=after, size=wanted, loop=self._engine)
+
+    def _terminals(self, message: Message, _: tuple[int, ...]) -> Message:
+        """Where the terminals stand whose keys begin with a prefix."""
+        prefix = str(message.get("prefix", ""))
+        living = self._engine.children.living.values()
+        return {c.key: c.terminal.view() for c in living if c.terminal is not None and c.key.startswith(prefix)}
+
+    def _terminal(self, key: str) -> Terminal:
+        terminal = self._engine.children.require(key).terminal
+        if terminal is None:
+            raise Refusal("WrongState", "no-terminal", f"the process {key} has no terminal")
+        return terminal
 
     def _forget(self, message: Message, _: tuple[int, ...]) -> bool:
         return self._engine.exits.forget(str(message.get("key")))

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import resource
+import shutil
 import subprocess
 import threading
 from contextlib import suppress
@@ -36,6 +37,7 @@ class Command(NamedTuple):
     user: tuple[int, int, list[int]] | None
     netns: str | None
     netns_inode: int | None
+    note: dict[str, str]
 
     @classmethod
     def of(cls, request: dict[str, Any]) -> "Command":
@@ -51,6 +53,7 @@ class Command(NamedTuple):
                 user=user and (int(user[0]), int(user[1]), [int(group) for group in user[2]]),
                 netns=request.get("netns"),
                 netns_inode=request.get("netns_inode"),
+                note={str(name): str(value) for name, value in request.get("note", {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise Refusal("Invalid", "bad-launch", f"a start request lacks or garbles {error}") from error
@@ -178,6 +181,20 @@ def raise_descriptor_limit() -> tuple[int, int]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard
+
+
+def on_terminal(command: Command, terminal: int) -> Command:
+    """The command with the terminal behind the descriptor `terminal` as its own, so that Ctrl-C and job control work in it.
+
+    A session leader that has no terminal gets the first one that it opens. A shell does so and is then replaced: no code of ours has to
+    run between fork and exec, which would be unsafe beside other threads. What is not there is told here, while there is somebody to tell.
+    """
+    name = command.argv[0]
+    path = os.path.join(command.cwd, name) if "/" in name else name
+    if os.path.isdir(command.cwd) and shutil.which(path, path=command.env.get("PATH", os.defpath)) is None:
+        raise _refusal(command, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name))
+    script = 'exec "$@" <>"$0" >&0 2>&1'
+    return command._replace(argv=["/bin/sh", "-c", script, os.ttyname(terminal), *command.argv])
 
 
 def _identity(user: tuple[int, int, list[int]] | None) -> dict[str, Any]:
