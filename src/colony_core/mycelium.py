@@ -277,11 +277,13 @@ class Mycelium:
         self._means.closing = True
         if self._stop_colonies:
             await self._colonies.stop_all()
-            keeper = self._means.keeper.current
-            if keeper is not None:
-                self._means.ending = True
-                with suppress(processes.KeeperLost):  # it was gone before us
-                    await keeper.shutdown()
+        keeper = self._means.keeper.current
+        if keeper is not None and (
+            self._stop_colonies or not keeper.processes()
+        ):  # one that keeps nothing is of no use
+            self._means.ending = True
+            with suppress(processes.KeeperLost):  # it was gone before us
+                await keeper.shutdown()
         self._means.leaving = True
 
 

@@ -123,7 +123,8 @@ async def check_requirements(
     wanted = tuple(wanted_tools(requirements))
     complaints = [""] * len(wanted)
     asking = {"LC_ALL": "C", **(environment or {})} | ({"PATH": path} if path is not None else {})
-    identity: dict[str, Any] = {} if uid is None else {"user": uid, "group": gid, "extra_groups": ()}
+    changes = uid not in (None, os.geteuid())  # else nothing is to be changed, which a user namespace might refuse
+    identity: dict[str, Any] = {"user": uid, "group": gid, "extra_groups": ()} if changes else {}
 
     async def check(number: int, name: str, version: str) -> None:
         complaints[number] = await _complaint(name, version, asking, folder=folder, identity=identity)

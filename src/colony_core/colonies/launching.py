@@ -23,7 +23,8 @@ def user_of(folder: str) -> User | None:
 
     Raises NotFound where the folder is gone.
     """
-    return owner_of(Path(folder)) if os.getuid() == 0 else None
+    owner = owner_of(Path(folder))
+    return owner if os.getuid() == 0 else None
 
 
 def user_name(folder: str) -> str:

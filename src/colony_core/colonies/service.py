@@ -216,6 +216,7 @@ class Service:
         process = self._living(keeper)
         adopted = process is not None
         if process is None:
+            self.enter(ServiceState.STARTING)
             seen: int | None = await self.colony.last_line()
             process = await keeper.start(await self._launch())
         else:

@@ -11,7 +11,8 @@ from colony_core.supervision import Actor, Ask, actor_spec, open_dynamic_supervi
 PUBLIC = [
     "Supervisor.start_child", "Supervisor.stop_child", "Supervisor.restart_child", "Supervisor.delete_child",
     "Supervisor.children", "Supervisor.child", "Supervisor.counts", "Supervisor.report", "Supervisor.stop", "Supervisor.wait",
-    "DynamicSupervisor.spawn", "DynamicSupervisor.spawn_many", "DynamicSupervisor.run", "DynamicSupervisor.start_child", "DynamicSupervisor.child",
+    "DynamicSupervisor.spawn", "DynamicSupervisor.spawn_many", "DynamicSupervisor.run", "DynamicSupervisor.start_child",
+    "DynamicSupervisor.child",
     "Child.wait_up", "Child.wait_exit", "Child.linked", "Status.started", "Status.stopping", "Status.cleanup",
     "Ref.call", "Ref.cast", "Ref.send", "Ref.notify", "Reply.set", "Reply.fail", "Actor.defer", "Owner.do", "Owner.order",
 ]  # fmt: skip
