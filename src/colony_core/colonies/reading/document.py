@@ -187,7 +187,11 @@ def _template_name(
     if not isinstance(name, str) or name not in templates:
         nearest = did_you_mean(name, list(templates)) if isinstance(name, str) else ""
         hint = f"did you mean {nearest}?" if nearest else f"templates: {', '.join(sorted(templates)) or 'none'}"
-        mistake = Mistake(f"no template {check.described(name)}", hint, code="unknown-template")
+        mistake = Mistake(
+            f"no template is called {check.shortened(name) if isinstance(name, str) else check.described(name)}",
+            hint,
+            code="unknown-template",
+        )
         mistake.nearest = nearest
         mistakes.add(mistake, ("colony", "template"))
         return None
