@@ -1,6 +1,7 @@
 """Marks that need something of the machine, and a run in which nothing may be skipped."""
 
 import os
+import shutil
 from functools import cache
 
 import pytest
@@ -28,6 +29,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         refusal = "needs to be root: sudo make test"
     elif item.get_closest_marker("kernel"):
         refusal = _kernel_refusal()
+    for program in ("caddy",):
+        if not refusal and item.get_closest_marker(program) and shutil.which(program) is None:
+            refusal = f"needs {program}: apt install {program}"
     if refusal:
         if os.environ.get("COLONY_TESTS_ALLOW_SKIPS") == "0":
             pytest.fail(f"nothing may be skipped here: {refusal}", pytrace=False)

@@ -83,7 +83,7 @@ def services_table(output: Output, services: Sequence[Mapping[str, Any]]) -> Non
 
 def show_system(output: Output, view: Mapping[str, Any]) -> None:
     """The daemon."""
-    preview = f"http://<service>.<colony>.{view['domain']}:{view['preview_port']}" if view["preview_port"] else "off"
+    preview = (view.get("preview_url") or "off").rstrip("/")
     facts(
         output,
         [

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -22,6 +22,7 @@ SIBLING_VARIABLES = "COLONY_SERVICE_"
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"^(\d+)([KMGT]?)$")
+_USUAL = {"http": 80, "https": 443}
 _BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -102,6 +103,26 @@ def _domain(value: Any) -> str:
     return text
 
 
+def _any_text(value: Any) -> str:
+    return "" if value == "" else _text(value)
+
+
+def _absolute(value: Any) -> str:
+    if value != "" and not Path(_text(value)).is_absolute():
+        raise ValueError(f"expected a path from the root, got {value!r}")
+    return str(value)
+
+
+def _listen(value: Any) -> str:
+    found = re.fullmatch(r"([0-9.]+|\[[0-9a-fA-F:]+\]|):([0-9]+)", _text(value))
+    if not found:
+        raise ValueError(f'expected ":443" or "192.0.2.1:443", got {value!r}')
+    parse_port(found[2])
+    if found[1]:
+        ipaddress.ip_address(found[1].strip("[]"))
+    return str(value)
+
+
 def _choice(*known: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if value not in known:
@@ -131,6 +152,24 @@ class Routing:
     bind: str = _key("127.0.0.1", _address, "address of the previews")
     port: int = _key(8088, _port_or_zero, "port of the previews; 0 takes any free one")
     domain: str = _key("colony.localhost", _domain, "previews are http://<service>.<colony>.<domain>:<port>")
+
+
+@attrs.frozen(kw_only=True)
+class Caddy:
+    """A Caddy of yours in front of the previews, for TLS, HTTP/2 and port 443. docs/previews.md tells how."""
+
+    enabled: bool = _key(False, _flag, "put our site into a running Caddy")
+    admin: str = _key("/var/lib/caddy/admin.sock", _absolute, "Unix socket of its admin API")
+    listen: str = _key(":443", _listen, "where Caddy serves the previews")
+    tls: Literal["internal", "acme", "files", "off"] = _key(
+        "internal",
+        _choice("internal", "acme", "files", "off"),
+        "certificates: Caddy's own authority, a public one (Let's Encrypt), files of yours, or none",
+    )
+    certificate: str = _key("", _absolute, "with tls = files: the certificate, for the names that you use")
+    key: str = _key("", _absolute, "with tls = files: its key")
+    email: str = _key("", _any_text, "with tls = acme: whom the authority may write to")
+    group: str = _key("", _any_text, "the group that Caddy runs as, where it is another user than the daemon")
 
 
 @attrs.frozen(kw_only=True)
@@ -215,15 +254,31 @@ class Config:
     folders: Folders
     server: Server = attrs.field(factory=Server)
     routing: Routing = attrs.field(factory=Routing)
+    caddy: Caddy = attrs.field(factory=Caddy)
     isolation: Isolation = attrs.field(factory=Isolation)
     processes: Processes = attrs.field(factory=Processes)
     events: Events = attrs.field(factory=Events)
     terminals: Terminals = attrs.field(factory=Terminals)
 
+    @property
+    def preview_socket(self) -> Path:
+        """Where the previews listen for Caddy. What another user may enter lies apart from everything else of ours."""
+        run = self.folders.run
+        return (run.with_name(f"{run.name}-previews") if self.caddy.group else run) / "previews.sock"
+
+    def preview_url(self, host: str, port: int) -> str:
+        """The address of a preview; `port` is the built-in proxy's, which counts where no Caddy stands in front."""
+        scheme = "http"
+        if self.caddy.enabled:
+            scheme = "http" if self.caddy.tls == "off" else "https"
+            port = int(self.caddy.listen.rpartition(":")[2])
+        return f"{scheme}://{host}/" if port == _USUAL[scheme] else f"{scheme}://{host}:{port}/"
+
 
 SECTIONS: Mapping[str, type] = {
     "server": Server,
     "routing": Routing,
+    "caddy": Caddy,
     "isolation": Isolation,
     "processes": Processes,
     "events": Events,
@@ -288,6 +343,8 @@ def load_config(
         section, _, key = dotted.partition(".")
         values[section][key] = _checked(section, key, value, dotted)
     sections = {name: kind(**values[name]) for name, kind in SECTIONS.items()}
+    if sections["caddy"].tls == "files" and not (sections["caddy"].certificate and sections["caddy"].key):
+        raise Invalid("invalid-config", "caddy.tls = files needs caddy.certificate and caddy.key", "name both files")
     return Config(folders=folders or default_folders(env), **sections)
 
 

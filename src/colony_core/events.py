@@ -89,7 +89,7 @@ class TerminalClosed(ColonyEvent):
 
 @attrs.frozen(kw_only=True)
 class HouseEvent(Event):
-    """Something that concerns the daemon itself: `keeper_lost`, `started`, `stopping`."""
+    """Something that concerns the daemon itself: `started`, `keeper_lost`, `reloaded`, `caddy_serves`, `caddy_away`, …"""
 
     type_name = "house"
     what: str

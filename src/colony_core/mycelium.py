@@ -4,10 +4,11 @@ Crash-only: it may be killed at any instant. The next one finds every colony in 
 keeper; it adopts what lives, starts what should, and clears what is left over.
 """
 
+import ipaddress
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -213,6 +214,7 @@ class Mycelium:
             keeper_pid=keeper.pid if keeper else None,
             notes=tuple(notes),
             api_url=self.api_url,
+            preview_url=self._means.url(f"<service>.<colony>.{self.config.routing.domain}"),
         )
 
     def tree(self) -> dict[str, Any]:
@@ -315,6 +317,10 @@ async def open_mycelium(
                 config.routing.bind, config.routing.port, what="the previews", config_key="routing.port"
             )
             stack.push_async_callback(trio.aclose_forcefully, listener)
+        front = None
+        if previews and config.caddy.enabled:
+            opened = routing.open_unix_listener(config.preview_socket, group=config.caddy.group)
+            front = await stack.enter_async_context(opened)
         open_walls = walls or partial(_open_walls, config)
         kernel = await stack.enter_async_context(open_walls())
         means = Means(
@@ -332,7 +338,7 @@ async def open_mycelium(
         await keys.load()
         await keys.local_token(config.folders.run / "token")
         house = Mycelium(means, journal=log, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
-        async with _tree(house, means, keeper, listener):
+        async with _tree(house, means, keeper, [each for each in (listener, front) if each is not None]):
             try:
                 means.bus.publish(
                     HouseEvent(what="started", message=f"version {colony_core.__version__}, pid {os.getpid()}")
@@ -346,7 +352,7 @@ async def open_mycelium(
 
 @asynccontextmanager
 async def _tree(
-    house: Mycelium, means: Means, keeper: Literal["process", "inline"], listener: trio.SocketListener | None
+    house: Mycelium, means: Means, keeper: Literal["process", "inline"], listeners: Sequence[trio.SocketListener]
 ) -> AsyncIterator[None]:
     """The supervision tree. Nothing above a colony counts what happens in it; the house's own tasks share one limit."""
     specs = [
@@ -359,11 +365,8 @@ async def _tree(
         house._root = root
         colonies: DynamicSupervisor = next(child for child in root.children() if child.id == "colonies").value
         await house._colonies.restore(colonies)
-        if listener is not None:
-            proxy = ChildSpec(
-                id="proxy", run=partial(_serve_previews, house, listener), grace=5.0, backoff=Backoff(first=0.1)
-            )
-            await root.start_child(supervisor_spec("previews", [proxy], limit=HOUSE_LIMIT))
+        if listeners:
+            await root.start_child(supervisor_spec("previews", _preview_specs(house, listeners), limit=HOUSE_LIMIT))
         yield
 
 
@@ -388,15 +391,55 @@ async def _keep_keeper(means: Means, kind: str, *, status: Status) -> None:
         raise processes.KeeperLost("keeper-lost", "the keeper died", "services restart by their policy")
 
 
-async def _serve_previews(house: Mycelium, listener: trio.SocketListener, *, status: Status) -> None:
-    """Serves on a copy of the listening socket: the proxy closes what it is given, and its next incarnation wants the same port."""
-    copy = trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(listener.socket.fileno()))))
-    async with copy:
+def _preview_specs(house: Mycelium, listeners: Sequence[trio.SocketListener]) -> list[ChildSpec]:
+    """The proxy, and who keeps its site in Caddy; that one stops first, so that nobody is sent to a proxy that is gone."""
+    config = house.config
+    serve = partial(_serve_previews, house, listeners)
+    specs = [ChildSpec(id="proxy", run=serve, grace=5.0, backoff=Backoff(first=0.1))]
+    if config.caddy.enabled:
+
+        def tell(what: str, message: str) -> None:
+            house.bus.publish(HouseEvent(what=what, message=message))
+
+        port = house.system().preview_port
+        site = routing.Site(
+            domain=config.routing.domain,
+            socket=str(config.preview_socket),
+            listen=config.caddy.listen,
+            tls=config.caddy.tls,
+            certificate=config.caddy.certificate,
+            key=config.caddy.key,
+            email=config.caddy.email,
+            ask=f"http://{_reached_at(config.routing.bind)}:{port}{routing.ASK_PATH}",
+        )
+        keep = partial(routing.keep_site, Path(config.caddy.admin), site, tell=tell)
+        specs.append(ChildSpec(id="caddy", run=keep, grace=5.0, backoff=Backoff(first=1.0)))
+    return specs
+
+
+def _reached_at(bind: str) -> str:
+    """How this machine reaches a port that listens on `bind`."""
+    address = ipaddress.ip_address(bind)
+    if address.is_unspecified:
+        address = ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+async def _serve_previews(house: Mycelium, listeners: Sequence[trio.SocketListener], *, status: Status) -> None:
+    """Serves on copies of the listening sockets: the proxy closes what it is given, and its next incarnation wants the same ones."""
+    copies = [
+        trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=os.dup(each.socket.fileno()))))
+        for each in listeners
+    ]
+    async with AsyncExitStack() as stack:
+        for each in copies:
+            await stack.enter_async_context(each)
         await routing.serve_proxy(
-            [copy],
+            copies,
             house.resolve,
             domain=house.config.routing.domain,
             known=house.knows,
+            trusted_proxies=[""],  # who comes over the Unix socket is Caddy
             drain=status.stopping.wait,
             task_status=status,
         )

@@ -142,6 +142,7 @@ class SystemView:
     keeper_pid: int | None
     notes: tuple[str, ...]
     api_url: str | None = None
+    preview_url: str | None = None
 
 
 @attrs.frozen(kw_only=True)

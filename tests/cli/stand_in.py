@@ -126,7 +126,7 @@ class StandIn:
             "version": self.version, "api": 1, "pid": self.pid, "started_at": AT, "mode": "root", "egress": "nat",
             "garden": "local", "domain": "colony.localhost", "preview_port": 8088, "socket": "/run/colony/colony.sock",
             "state_folder": "/root/.local/state/colony", "colonies": len(self.colonies), "last_event": len(self.events),
-            "keeper_pid": 12, "notes": [],
+            "keeper_pid": 12, "notes": [], "preview_url": "http://<service>.<colony>.colony.localhost:8088/",
         }  # fmt: skip
 
 

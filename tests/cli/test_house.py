@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
@@ -200,6 +201,23 @@ def test_doctor_shows_findings_and_mends(colony: Command) -> None:
     shown = colony("doctor")
     assert "python" in shown.out
     assert shown.code == done.code
+
+
+@pytest.mark.caddy
+def test_doctor_says_how_to_start_a_caddy_that_is_wanted(colony: Command, tmp_path: Path) -> None:
+    def caddy(**settings: str) -> dict[str, str]:
+        environ = {f"COLONY_CADDY__{key}": value for key, value in settings.items()}
+        return next(finding for finding in colony("doctor", "--json", **environ).json if finding["check"] == "caddy")
+
+    assert caddy()["state"] == "ok"
+    admin = tmp_path / "admin.sock"
+    found = caddy(ENABLED="true", ADMIN=str(admin))
+    assert found["state"] == "broken"
+    assert f"{{ admin unix/{admin} }}" in found["mend"]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(admin))
+        listener.listen()
+        assert caddy(ENABLED="true", ADMIN=str(admin))["found"] == f"answers at {admin}"
 
 
 def test_an_interrupt_while_the_daemon_is_asked_is_130(house: StandIn, colony: Command) -> None:

@@ -49,6 +49,8 @@ def test_later_sources_win_over_earlier_ones(tmp_path: Path) -> None:
         ('[server]\nport = "x"\n', "server.port"),
         ('[isolation]\nmode = "docker"\n', "expected one of auto"),
         ('[isolation]\nbase = "10.0.0.1/8"\n', "isolation.base"),
+        ('[caddy]\nlisten = "443"\n', 'expected ":443"'),
+        ('[caddy]\nadmin = "run/admin.sock"\n', "a path from the root"),
         ("[server\n", "own.toml"),
     ],
 )
@@ -115,3 +117,26 @@ def test_what_can_change_at_once_is_taken_over_and_the_rest_waits(tmp_path: Path
     assert found.config.processes == new.processes
     assert found.config.server == old.server
     assert reloaded(old, old).config is old
+
+
+def test_previews_are_where_people_ask_for_them(tmp_path: Path) -> None:
+    def url(**caddy: Any) -> str:
+        overrides = {f"caddy.{key}": value for key, value in caddy.items()}
+        return load_config({"HOME": str(tmp_path)}, overrides=overrides).preview_url("web.a.b", 8088)
+
+    assert url() == "http://web.a.b:8088/"
+    assert url(enabled=True) == "https://web.a.b/"
+    assert url(enabled=True, listen="[::1]:8443") == "https://web.a.b:8443/"
+    assert url(enabled=True, tls="off", listen=":80") == "http://web.a.b/"
+
+
+def test_what_another_user_may_enter_lies_apart(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "COLONY_RUN": str(tmp_path / "run")}
+    assert load_config(environ).preview_socket == tmp_path / "run/previews.sock"
+    shared = load_config(environ, overrides={"caddy.group": "caddy"})
+    assert shared.preview_socket == tmp_path / "run-previews/previews.sock"
+
+
+def test_files_of_ones_own_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="needs caddy"):
+        load_config({"HOME": str(tmp_path)}, overrides={"caddy.tls": "files"})

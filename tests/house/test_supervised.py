@@ -14,6 +14,7 @@ SPAWNING = {"start_soon", "open_nursery", "Thread"}
 IN_A_CHILD = {
     "colony_core/processes/client.py _conversation": "keeper",
     "colony_core/routing/proxy.py serve_proxy": "previews",
+    "colony_core/routing/caddy.py keep_site": "previews",
     "colony_core/colonies/service.py Service._hold": "owner",
     "colony_core/colonies/terminals.py Terminals.keep": "terminals",
     "colony_core/colonies/terminals.py Terminals._watch_for_ever": "terminals",

@@ -190,8 +190,8 @@ def _address(run: Run, view: Mapping[str, Any], what: str | None) -> str:
         raise NotFound("no-address", f"service “{what}” of colony “{name}” has no port", f"colony show {name}")
     if what.isascii() and what.isdigit() and 1 <= int(what) <= 65535:
         system = run.ask(run.calls.system())
-        port = f":{system['preview_port']}" if system["preview_port"] not in (None, 80) else ""
-        return f"http://{name}-{int(what)}.{system['domain']}{port}"
+        if system.get("preview_url"):
+            return str(system["preview_url"]).replace("<service>.<colony>", f"{name}-{int(what)}").rstrip("/")
     nearest = did_you_mean(what, [s["name"] for s in view["services"]])
     hint = f"did you mean {nearest}?" if nearest else f"colony service ls {name}"
     raise NotFound("service-not-found", f"colony “{name}” has no service “{what}”", hint)

@@ -94,7 +94,7 @@ def _announce(run: Run, view: Any, *, address: str, took: float) -> None:
 
         output.item(dump(view))
     elif not output.quiet:
-        previews = f"http://<service>.<colony>.{view.domain}:{view.preview_port}" if view.preview_port else "off"
+        previews = (view.preview_url or "off").rstrip("/")
         output.lines(
             [
                 f"Colony {__version__}, pid {view.pid}, {clean(view.mode)} mode, egress {clean(view.egress)}",

@@ -71,7 +71,7 @@ class Means:
         """The preview address of `host`, or None where no proxy runs."""
         if self.preview_port is None:
             return None
-        return f"http://{host}/" if self.preview_port == 80 else f"http://{host}:{self.preview_port}/"
+        return self.config.preview_url(host, self.preview_port)
 
     def log_folder(self, colony_id: str) -> Path:
         """Where the log of a colony lies."""

@@ -1,5 +1,6 @@
 """What this machine has and lacks. Changes nothing."""
 
+import grp
 import os
 import platform
 import shutil
@@ -111,6 +112,34 @@ def _daemon(config: Config) -> Iterator[Finding]:
             )
 
 
+def _caddy(config: Config) -> Iterator[Finding]:
+    caddy = config.caddy
+    admin = Path(caddy.admin)
+    if not caddy.enabled:
+        yield Finding("caddy", "ok", "not used (caddy.enabled): previews are plain HTTP")
+    elif _answers(admin):
+        owner = admin.stat()
+        if owner.st_uid not in (0, os.getuid()) and not caddy.group:
+            mend = f'set caddy.group = "{_group_name(owner.st_gid)}"'
+            yield Finding("caddy", "broken", "it runs as another user and cannot reach the previews", mend)
+        else:
+            yield Finding("caddy", "ok", f"answers at {admin}")
+    elif shutil.which("caddy") is None:
+        yield Finding("caddy", "broken", "not installed", "sudo apt install caddy")
+    elif admin.exists() and not os.access(admin, os.W_OK):
+        yield Finding("caddy", "broken", f"{admin} is not yours to use", "run Caddy as your user, or Colony as root")
+    else:
+        mend = f"begin /etc/caddy/Caddyfile with {{ admin unix/{admin} }} in three lines, then sudo systemctl restart caddy"
+        yield Finding("caddy", "broken", f"nothing answers at {admin}", mend)
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         try:
@@ -130,4 +159,12 @@ def _free(bind: str, port: int) -> bool:
         return True
 
 
-_CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (_system, _isolation, _firewall, _names, _folders, _daemon)
+_CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    _system,
+    _isolation,
+    _firewall,
+    _names,
+    _folders,
+    _daemon,
+    _caddy,
+)

@@ -12,7 +12,7 @@ from colony_core.errors import Missing, WrongState
 from colony_core.houselock import hold_lock
 from colony_core.naming import namespace_name
 
-FILES = ("colony.sock", "keeper.sock", "token")
+FILES = ("colony.sock", "keeper.sock", "previews.sock", "token")
 """Every daemon and keeper makes them anew."""
 
 

@@ -17,9 +17,10 @@ from colony_core.errors import ColonyError
 
 from .bodies import UNTIL_CLOSE, BadFraming, body_of
 from .exchange import HALF_CLOSED_SECONDS, Exchange, Rules, Service, Tunnel, Upstream
-from .heads import BadHead, Response, parse_request, parse_response
+from .heads import BadHead, Request, Response, parse_request, parse_response
 from .pages import Refusal, bad_answer, bad_request, broke_off, mistake, no_such_host, not_listening, render, too_slow
 from .routes import NotOurs, parse_host
+from .site import ASK_PATH
 from .wires import BROKEN, Wire, wire_of
 
 HEAD_BYTES = 65536
@@ -30,6 +31,9 @@ CONNECT_SECONDS = 5
 GONE_CHECK_SECONDS = 5
 LINGER_SECONDS = 2
 """How long a client's unread bytes are awaited and thrown away, so that its last answer is not lost in a reset."""
+
+ASK = ASK_PATH.encode() + b"?domain="
+"""Under no name of the domain, so that it hides nothing of a colony's."""
 
 log = logging.getLogger("colony.routing")
 _BARE_NEWLINE = re.compile(rb"(?<!\r)\n")
@@ -143,7 +147,7 @@ class Connection:
             await self._change()
         if self._closing:
             return await self._discard()
-        place = self._place(request.host)
+        place = self._place(request)
         service = self._service
         if service is not None and not (
             isinstance(place, Upstream)
@@ -166,11 +170,13 @@ class Connection:
             self._nursery.start_soon(self._answers, service)
         return await self._pass_up(exchange)
 
-    def _place(self, host: bytes) -> Upstream | Refusal:
-        target = parse_host(host, self._rules.domain, self._rules.known)
-        if isinstance(target, NotOurs):
-            return no_such_host(target, host, self._rules.domain)
+    def _place(self, request: Request) -> Upstream | Refusal:
+        target = parse_host(request.host, self._rules.domain, self._rules.known)
         try:
+            if isinstance(target, NotOurs):
+                if target.why == "foreign" and request.target.startswith(ASK):
+                    return self._rules.certify(request.target.removeprefix(ASK).decode("latin-1"))
+                return no_such_host(target, request.host, self._rules.domain)
             return self._rules.resolve(target)
         except Exception:
             log.exception("the way to %s could not be found", target)
@@ -322,7 +328,7 @@ class Connection:
 
     async def _ask_again(self, exchange: Exchange) -> bytes:
         """The kept connection was stale: sends a request that may be repeated on a fresh one, and begins to read the answer."""
-        place = self._place(exchange.request.host)
+        place = self._place(exchange.request)
         opened = place if isinstance(place, Refusal) else await self._connect(place)
         if isinstance(opened, Refusal):
             raise _Failed(opened)

@@ -1,13 +1,14 @@
 """What a connection holds on to: the way to a service, the connection to it, and one request with its answer."""
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 import attrs
 import trio
 
 from .heads import Request
-from .pages import Refusal
-from .routes import Target
+from .pages import Refusal, no_such_host
+from .routes import NotOurs, Target, parse_host
 from .wires import BROKEN, Wire
 
 HALF_CLOSED_SECONDS = 30
@@ -34,6 +35,16 @@ class Rules:
     known: Callable[[str], bool]
     domain: str
     trusted_proxies: frozenset[str] = frozenset()
+
+    def certify(self, name: str) -> Refusal:
+        """The answer to a web server that asks whether `name` deserves a certificate: 200 where it leads to a colony, else 404."""
+        target = parse_host(name, self.domain, self.known)
+        if isinstance(target, NotOurs):
+            return no_such_host(target, name.encode("latin-1", "replace"), self.domain)
+        place = self.resolve(target)
+        if isinstance(place, Refusal) and place.status == HTTPStatus.NOT_FOUND:
+            return place
+        return Refusal(HTTPStatus.OK, "Yes", f"{name} leads to {target}.", code="preview-known")
 
 
 class Service:

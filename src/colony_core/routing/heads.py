@@ -50,6 +50,7 @@ class Request:
     """A request's head. `head` is what goes upstream, `body` a length or `CHUNKED`."""
 
     method: bytes
+    target: bytes
     host: bytes
     head: bytes
     body: int
@@ -106,6 +107,7 @@ def parse_request(head: bytes, *, peer: bytes, trusted: bool) -> Request:
     first = head[: line.end()] if target == line[2] else b"%b %b HTTP/1.%b\r\n" % (method, target, minor)
     return Request(
         method=method,
+        target=target,
         host=host,
         head=first + fields.rest() + extra + b"\r\n",
         body=body,

@@ -1,14 +1,18 @@
-"""Listening TCP sockets, and who holds a port that is taken."""
+"""Listening sockets, and who holds a port that is taken."""
 
 import errno
+import grp
 import ipaddress
+import os
 import re
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
-from colony_core.errors import AlreadyExists, ColonyError, Invalid, NotAllowed
+from colony_core.errors import AlreadyExists, ColonyError, Invalid, NotAllowed, NotFound
 
 BACKLOG = 512
 _LISTENING = "0A"
@@ -37,6 +41,41 @@ async def open_tcp_listener(host: str, port: int, *, what: str, config_key: str)
         sock.close()
         raise
     return trio.SocketListener(sock)
+
+
+@asynccontextmanager
+async def open_unix_listener(path: Path, *, group: str = "") -> AsyncIterator[trio.SocketListener]:
+    """Listens at `path`, for this user alone or also for `group`; a leftover there is replaced, and nothing stays at the end.
+
+    Raises NotFound (`no-such-group`), NotAllowed (`socket-not-allowed`) where the group is not ours to give, Invalid (`socket-not-usable`).
+    """
+    try:
+        number = grp.getgrnam(group).gr_gid if group else -1
+    except KeyError:
+        raise NotFound("no-such-group", f"there is no group {group}", "mend caddy.group") from None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bare:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            os.fchmod(bare.fileno(), 0o600)  # the file is born with this mode
+            bare.bind(os.fspath(path))
+            if group:
+                for place, mode in ((path, 0o660), (path.parent, 0o710)):
+                    os.chown(place, -1, number)
+                    place.chmod(mode)
+            bare.listen(BACKLOG)
+        except PermissionError as error:
+            path.unlink(missing_ok=True)
+            hint = f"be root or a member of {group}" if group else "is its folder yours?"
+            raise NotAllowed("socket-not-allowed", f"{path}: {error.strerror}", hint) from error
+        except OSError as error:
+            raise Invalid("socket-not-usable", f"{path}: {error}", "choose a shorter run folder: COLONY_RUN") from error
+        bare.setblocking(False)
+        try:
+            async with trio.SocketListener(trio.socket.from_stdlib_socket(bare)) as listener:
+                yield listener
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def port_holder(port: int, proc: Path = Path("/proc")) -> tuple[int, str] | None:

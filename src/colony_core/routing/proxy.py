@@ -35,8 +35,8 @@ async def serve_proxy(
     """Serves previews until `drain()` returns, then lets running answers end for two seconds; cancelled, it stops at once.
 
     `resolve` is asked anew for every request, must be quick, and says where a target is or why it cannot be shown. `known` says which
-    colonies live. `trusted_proxies` are addresses whose `X-Forwarded-*` are believed. The listeners are closed at the end. No client
-    and no service can make it fail; what goes wrong on one connection ends that connection only.
+    colonies live. `trusted_proxies` are addresses whose `X-Forwarded-*` are believed; `""` is whoever comes over a Unix socket. The
+    listeners are closed at the end. No client and no service can make it fail; what goes wrong on one connection ends that connection only.
     """
     lives = known if callable(known) else known.__contains__
     rules = Rules(resolve=resolve, known=lives, domain=domain, trusted_proxies=frozenset(trusted_proxies))

@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from colony_core.colonies import Colony
-from colony_core.events import ColonyStateChanged, Event, Missed, ServiceStateChanged
+from colony_core.events import ColonyStateChanged, Event, HouseEvent, Missed, ServiceStateChanged
 from colony_core.mycelium import Mycelium
 from colony_core.testing import fake_walls, open_test_house, wait_for
 from colony_core.views import ColonyView, ExecRequest, NewColony, ServiceView
@@ -79,6 +79,12 @@ class Home:
         """The view of a new colony whose services all are ready."""
         await self.spawn(name, manifest, **files)
         return await self.until(name, all_ready)
+
+    async def until_told(self, what: str) -> None:
+        """Returns when the house has told of something that concerns itself."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not any(isinstance(event, HouseEvent) and event.what == what for event in self.told):
+                await trio.sleep(0.01)
 
     async def gone(self, pid: int) -> None:
         """Returns when no such process runs."""

@@ -4,15 +4,18 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.core.routing.caddies import free_port, running_caddy
+
+from colony_core.routing import withdraw
 
 from .homes import Home, listen, open_home, service
 
 pytestmark = pytest.mark.kernel
 
 
-async def get(home: Home, host: str, path: str = "/") -> tuple[int, str]:
+async def get(home: Home, host: str, path: str = "/", *, port: int | None = None) -> tuple[int, str]:
     """Status and body of a page."""
-    port = home.house.system().preview_port
+    port = port or home.house.system().preview_port
     assert port is not None
     request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
     answer = b""
@@ -88,3 +91,20 @@ async def test_a_colony_that_came_back_under_its_name_is_shown_anew(tmp_path: Pa
         assert (await get(home, "app.colony.localhost"))[0] == 404
         await home.up("app", service("web", listen("127.0.0.1", 4001).replace("ok", "B2"), port="4001"))
         assert await get(home, "app.colony.localhost") == (200, "B2")
+
+
+@pytest.mark.caddy
+async def test_a_colony_shows_through_caddy_too_and_nothing_of_us_stays_in_it(tmp_path: Path) -> None:
+    with running_caddy(tmp_path) as caddy:
+        port = free_port()
+        settings = {"enabled": True, "admin": str(caddy.admin), "listen": f"127.0.0.1:{port}", "tls": "off"}
+        async with open_home(tmp_path, **{f"caddy__{key}": value for key, value in settings.items()}) as home:
+            view = await home.up("app", service("web", listen("127.0.0.1", 4001).replace("ok", "A1"), port="4001"))
+            assert view.url == f"http://app.colony.localhost:{port}/"
+            await home.until_told("caddy_serves")
+            assert await get(home, "web.app.colony.localhost") == (200, "A1")
+            assert await get(home, "web.app.colony.localhost", port=port) == (200, "A1")
+            socket = home.house.config.preview_socket
+            assert socket.exists()
+        assert not socket.exists()
+        assert not await withdraw(caddy.admin)

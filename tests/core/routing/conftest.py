@@ -1,15 +1,33 @@
-"""A proxy on a real port, in front of services that a test writes as plain functions over a stream."""
+"""A proxy on a real port, in front of services that a test writes as plain functions over a stream.
+
+Every test of the contract runs twice, directly and through a real Caddy. What Caddy does with a message before we see it is Caddy's; tests
+of bytes as they are, of time, and of the proxy's own end are marked `direct`.
+"""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import h11
 import pytest
 import trio
 
-from colony_core.routing import Refusal, Target, Upstream, open_tcp_listener, serve_proxy
+from colony_core.routing import (
+    Refusal,
+    Site,
+    Target,
+    Upstream,
+    open_tcp_listener,
+    open_unix_listener,
+    reconcile,
+    serve_proxy,
+    withdraw,
+)
+
+from .caddies import Caddy, free_port, running_caddy
 
 DEADLINE_SECONDS = 20
 WEB = Target("hello", service="web")
@@ -79,8 +97,9 @@ class Peer:
 class Previews:
     """The proxy under test: `places` is what it resolves, `port` where it listens."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, caddy: Caddy | None = None) -> None:
         self.nursery = nursery
+        self.caddy = caddy
         self.places: dict[Target, Upstream | Refusal] = {}
         self.known = {"hello", "other"}
         self.port = 0
@@ -93,15 +112,29 @@ class Previews:
         return self.places.get(target, Refusal(404, "No such service", f"There is no {target}."))
 
     async def start(self, **options: Any) -> None:
-        listener = await open_tcp_listener("127.0.0.1", 0, what="the preview proxy", config_key="routing.port")
-        self.port = listener.socket.getsockname()[1]
+        await self.nursery.start(partial(self._serve, options))
 
-        async def serve(task_status: trio.TaskStatus[None]) -> None:
-            serving = partial(serve_proxy, domain="colony.localhost", known=self.known, task_status=task_status)
-            await serving([listener], self.resolve, drain=self.drain.wait, **options)
+    async def _serve(self, options: dict[str, Any], task_status: trio.TaskStatus[None]) -> None:
+        serving = partial(serve_proxy, domain="colony.localhost", known=self.known, drain=self.drain.wait)
+        if self.caddy is None:
+            listener = await open_tcp_listener("127.0.0.1", 0, what="the preview proxy", config_key="routing.port")
+            self.port = listener.socket.getsockname()[1]
+            await serving([listener], self.resolve, task_status=task_status, **options)
             self.stopped.set()
-
-        await self.nursery.start(serve)
+            return
+        self.port = free_port()
+        with tempfile.TemporaryDirectory() as folder:
+            socket = Path(folder) / "previews.sock"
+            site = Site(domain="colony.localhost", socket=str(socket), listen=f"127.0.0.1:{self.port}", tls="off")
+            async with open_unix_listener(socket) as listener:
+                await reconcile(self.caddy.admin, site)
+                try:
+                    await serving(
+                        [listener], self.resolve, task_status=task_status, **({"trusted_proxies": [""]} | options)
+                    )
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await withdraw(self.caddy.admin)
 
     async def service(self, handler: Handler, target: Target = WEB) -> int:
         """Runs `handler` for each connection to a service, and routes `target` to it; returns its port."""
@@ -132,10 +165,26 @@ class Previews:
         return peer
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Directly, and where nothing speaks against it through Caddy."""
+    if "front" in metafunc.fixturenames:
+        fronts = ["direct", pytest.param("caddy", marks=pytest.mark.caddy)]
+        clock = {"mock_clock", "autojump_clock"} & set(metafunc.fixturenames)
+        direct = clock or metafunc.definition.get_closest_marker("direct")
+        metafunc.parametrize("front", fronts[:1] if direct else fronts)
+
+
+@pytest.fixture(scope="session")
+def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caddy]:
+    """A Caddy for all tests, which take turns with our one site in it."""
+    with running_caddy(tmp_path_factory.mktemp("caddy")) as caddy:
+        yield caddy
+
+
 @pytest.fixture
-async def idle_previews(nursery: trio.Nursery, request: pytest.FixtureRequest) -> AsyncIterator[Previews]:
+async def idle_previews(front: str, nursery: trio.Nursery, request: pytest.FixtureRequest) -> AsyncIterator[Previews]:
     """A proxy that a test starts itself, with options of its own."""
-    previews = Previews(nursery)
+    previews = Previews(nursery, request.getfixturevalue("caddy") if front == "caddy" else None)
     mocked = "mock_clock" in request.fixturenames or "autojump_clock" in request.fixturenames
     try:
         with trio.fail_after(math.inf if mocked else DEADLINE_SECONDS):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import h11
 import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
@@ -61,7 +62,7 @@ async def test_a_host_that_leads_nowhere_gets_a_page_and_may_ask_again(previews,
     for _ in range(2):
         await client.send(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
         found, headers, body = await client.answer()
-        assert (found, headers["connection"]) == (status, "keep-alive")
+        assert (found, headers.get("connection", "keep-alive")) == (status, "keep-alive")
         assert said in body
 
 
@@ -69,9 +70,9 @@ async def test_a_host_that_leads_nowhere_gets_a_page_and_may_ask_again(previews,
 async def test_what_is_no_host_at_all_ends_the_connection(previews, host):
     client = await previews.client()
     await client.send(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n" + GET)
-    answer = await client.rest()
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert answer.count(b"HTTP/1.1") == 1
+    assert (await client.answer())[0] == 400
+    if previews.caddy is None:
+        assert await client.rest() == b""
 
 
 async def test_a_service_that_is_starting_or_stopped_says_so(previews):
@@ -131,6 +132,7 @@ async def test_a_mistake_in_resolving_ends_one_request_only(previews):
     assert (await client.answer())[0] == 404
 
 
+@pytest.mark.direct
 async def test_a_mistake_in_connecting_ends_one_connection_only(previews, caplog):
     async def connect() -> trio.abc.Stream:
         raise ZeroDivisionError
@@ -169,6 +171,7 @@ SMUGGLED = [
 ]
 
 
+@pytest.mark.direct
 @pytest.mark.parametrize("attack", SMUGGLED)
 async def test_what_can_be_read_in_two_ways_reaches_no_service(previews, attack):
     seen: list[bytes] = []
@@ -181,6 +184,7 @@ async def test_what_can_be_read_in_two_ways_reaches_no_service(previews, attack)
     assert seen == []
 
 
+@pytest.mark.direct
 async def test_a_badly_framed_upload_is_refused_and_goes_no_further(previews):
     seen: list[bytes] = []
 
@@ -229,6 +233,7 @@ async def test_a_service_that_speaks_without_being_asked_is_left(previews):
 # ---- limits and deadlines
 
 
+@pytest.mark.direct
 async def test_a_head_that_is_too_large_is_refused(previews):
     await previews.service(well_behaved)
     for filler in (b"X: " + b"a" * 70000, b"X: a\r\n" * 12000):
@@ -330,6 +335,7 @@ async def test_an_answer_that_rests_after_its_client_stopped_writing_is_given_up
     assert await client.rest() == b""
 
 
+@pytest.mark.direct
 async def test_beyond_its_limit_the_proxy_ends_an_idle_connection_or_says_that_it_is_busy(idle_previews):
     previews = idle_previews
 
@@ -365,14 +371,7 @@ async def test_a_service_that_dies_before_its_answer_is_told(previews):
         assert b"closed the connection without an answer" in body
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal",
-    ],
-)
-async def test_an_answer_that_breaks_off_never_looks_complete(previews, answer):
+async def broken_off(previews, answer: bytes) -> None:
     async def handler(peer) -> None:
         await peer.head()
         await peer.send(answer)
@@ -380,9 +379,18 @@ async def test_an_answer_that_breaks_off_never_looks_complete(previews, answer):
     await previews.service(handler)
     client = await previews.client()
     await client.send(GET)
-    with pytest.raises(trio.BrokenResourceError):
-        await client.rest()
+    with pytest.raises((trio.BrokenResourceError, h11.RemoteProtocolError)):
+        await client.answer()
     await still_works(previews)
+
+
+async def test_an_answer_that_breaks_off_never_looks_complete(previews):
+    await broken_off(previews, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+
+@pytest.mark.direct  # Caddy 2.6 ends it as if it were complete
+async def test_a_chunked_answer_that_breaks_off_never_looks_complete(previews):
+    await broken_off(previews, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal")
 
 
 async def test_nonsense_from_a_service_is_a_bad_gateway(previews):
@@ -464,6 +472,7 @@ async def test_an_early_answer_reaches_a_client_that_is_still_writing(previews):
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.direct
 async def test_an_early_answer_of_a_service_that_reads_on_keeps_the_connection(previews):
     async def handler(peer) -> None:
         await peer.head()
@@ -503,6 +512,7 @@ async def test_a_client_that_dies_while_it_uploads_is_noticed(previews):
 # ---- the end
 
 
+@pytest.mark.direct
 async def test_draining_lets_a_running_answer_end_and_nothing_else(previews):
     go_on = trio.Event()
 

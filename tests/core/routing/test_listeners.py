@@ -1,12 +1,16 @@
 import os
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+import trio
 
-from colony_core.errors import AlreadyExists, Invalid
-from colony_core.routing import open_tcp_listener, port_holder
+from colony_core.errors import AlreadyExists, Invalid, NotFound
+from colony_core.routing import open_tcp_listener, open_unix_listener, port_holder
 
 
 async def test_a_listener_takes_any_free_port_and_is_not_inherited():
@@ -64,3 +68,38 @@ async def test_an_address_of_another_machine_is_told():
         await open_tcp_listener("192.0.2.1", 0, what="the API", config_key="server.port")
     assert caught.value.code == "address-not-usable"
     assert "server.bind" in caught.value.hint
+
+
+async def test_a_unix_listener_replaces_a_leftover_is_for_its_user_alone_and_leaves_nothing(tmp_path):
+    path = tmp_path / "run" / "previews.sock"
+    path.parent.mkdir()
+    path.write_text("left over")
+    async with open_unix_listener(path) as listener:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        async with await trio.open_unix_socket(str(path)), await listener.accept():
+            pass
+    assert not path.exists()
+
+
+@pytest.mark.root
+async def test_a_unix_listener_for_a_group_lets_its_members_in_and_nobody_else():
+    knock = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        path = Path(folder) / "previews" / "previews.sock"
+        async with open_unix_listener(path, group="daemon"):
+            for group, code in (("daemon", 0), ("nogroup", 1)):
+                command = ["/usr/bin/env", "python3", "-S", "-c", knock, str(path)]
+                person = {"user": "nobody", "group": group, "extra_groups": []}
+                done = await trio.run_process(command, **person, check=False, capture_stderr=True)
+                assert done.returncode == code, done.stderr
+
+
+async def test_a_unix_listener_that_cannot_be_says_why(tmp_path):
+    with pytest.raises(NotFound, match="no group nobodys-group"):
+        async with open_unix_listener(tmp_path / "a.sock", group="nobodys-group"):
+            pass
+    with pytest.raises(Invalid) as caught:
+        async with open_unix_listener(tmp_path / ("a" * 120)):
+            pass
+    assert "COLONY_RUN" in caught.value.hint

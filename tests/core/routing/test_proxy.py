@@ -32,6 +32,7 @@ def saying(word: bytes):
     return handler
 
 
+@pytest.mark.direct
 async def test_a_request_reaches_its_service_and_the_answer_comes_back(previews):
     seen = []
 
@@ -52,6 +53,7 @@ async def test_a_request_reaches_its_service_and_the_answer_comes_back(previews)
     ]
 
 
+@pytest.mark.direct
 async def test_a_trusted_proxy_in_front_is_believed(idle_previews):
     seen = []
 
@@ -98,7 +100,8 @@ async def test_pipelined_requests_are_answered_in_order_also_across_colonies(pre
         % (n, b"other-4001.colony.localhost" if n % 3 == 0 else b"web.hello.colony.localhost")
         for n in range(12)
     )
-    await client.send(requests + b"\r\n" + b"GET / HTTP/1.1\r\nHost: no.colony.localhost\r\n\r\n" + GET)
+    blank = b"\r\n" if previews.caddy is None else b""  # allowed by RFC 9112 2.2; Go refuses it
+    await client.send(requests + blank + b"GET / HTTP/1.1\r\nHost: no.colony.localhost\r\n\r\n" + GET)
     for n in range(12):
         assert (await client.answer())[2] == (b"other /%d" if n % 3 == 0 else b"web /%d") % n
     assert (await client.answer())[0] == 404
@@ -214,6 +217,7 @@ async def test_who_does_not_read_holds_up_who_writes(previews):
     assert max(written) < BIG_BYTES / 4
 
 
+@pytest.mark.direct
 async def test_a_chunked_upload_with_a_trailer_and_then_another_request(previews):
     seen = []
 
@@ -284,8 +288,9 @@ async def test_http_1_0_gets_its_answer_and_the_end(previews):
     client = await previews.client()
     await client.send(b"GET / HTTP/1.0\r\n" + HOST + b"\r\n")
     answer = await client.rest()
-    assert b"Connection: close\r\n" in answer
     assert answer.endswith(b"web /")
+    if previews.caddy is None:
+        assert b"Connection: close\r\n" in answer
 
 
 async def test_http_1_0_with_keep_alive_is_kept(previews):
@@ -305,9 +310,13 @@ async def test_an_answer_that_ends_with_its_connection_ends_with_ours(previews):
     await previews.service(handler)
     client = await previews.client()
     await client.send(GET)
-    assert await client.rest() == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it"
+    status, headers, body = await client.answer()
+    assert (status, body) == (200, b"all of it")
+    if previews.caddy is None:
+        assert headers == {"connection": "close"}
 
 
+@pytest.mark.direct
 async def test_a_client_that_has_stopped_writing_still_gets_its_answers(previews):
     await previews.service(saying(b"web"))
     client = await previews.client()

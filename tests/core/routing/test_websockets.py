@@ -1,5 +1,6 @@
 """Upgraded connections through the proxy, with an independent WebSocket implementation at both ends."""
 
+import pytest
 import trio
 import trio_websocket as ws
 
@@ -67,6 +68,7 @@ async def test_a_connection_lives_on_after_a_refused_upgrade(previews):
         assert (await client.answer())[2] == b"no"
 
 
+@pytest.mark.direct
 async def test_bytes_that_come_early_reach_the_other_side_on_both_ends(previews):
     async def handler(peer) -> None:
         await peer.head()
@@ -98,6 +100,7 @@ async def test_what_follows_an_upgrade_is_never_read_as_a_request(previews):
     assert seen == [strange]
 
 
+@pytest.mark.direct
 async def test_one_direction_may_end_before_the_other(previews):
     async def handler(peer) -> None:
         await upgraded(peer)
