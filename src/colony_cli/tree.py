@@ -54,6 +54,8 @@ ENTRIES = (
     Entry("tree", "house", _H, "who supervises whom, since when, how often restarted", ""),
     Entry("events", "house", _H, "what happened, and what happens", ""),
     Entry("doctor", "house", _H, "what this machine lacks, and how to mend it", ""),
+    Entry("audit", "access", _H, "who changed what, from where, and how it ended", ""),
+    Entry("login", "access", _H, "a link that logs a browser in, once", ""),
     Entry("token create", "tokens", _H, "make a key to the API", "NAME"),
     Entry("token ls", "tokens", _H, "list keys", ""),
     Entry("token revoke", "tokens", _H, "end a key", "ID"),

@@ -85,6 +85,12 @@ def _text(value: Any) -> str:
     return value
 
 
+def _group(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z_][a-z0-9_-]*\$?|", value):
+        raise ValueError(f"expected the name of a group, got {value!r}")
+    return value
+
+
 def _address(value: Any) -> str:
     return str(ipaddress.ip_address(_text(value)))
 
@@ -219,6 +225,20 @@ class Terminals:
 
 
 @attrs.frozen(kw_only=True)
+class Access:
+    """Who may come in, and what they may do."""
+
+    group: str = _key(
+        "", _group, "members of this group of the machine may use the Unix socket; none where it is empty"
+    )
+    others: str = _key(
+        "look", _choice("look", "nothing"), "what a person may do with the colonies of others", live=True
+    )
+    session: float = _key(12 * 3600.0, parse_duration, "how long a browser stays logged in", live=True)
+    audit_keep: int = _key(100_000, _count, "so many of the newest writes are kept in the audit log")
+
+
+@attrs.frozen(kw_only=True)
 class Folders:
     """Where things lie. The state folder is not the cache folder: systems may wipe caches."""
 
@@ -259,6 +279,7 @@ class Config:
     processes: Processes = attrs.field(factory=Processes)
     events: Events = attrs.field(factory=Events)
     terminals: Terminals = attrs.field(factory=Terminals)
+    access: Access = attrs.field(factory=Access)
 
     @property
     def preview_socket(self) -> Path:
@@ -283,6 +304,7 @@ SECTIONS: Mapping[str, type] = {
     "processes": Processes,
     "events": Events,
     "terminals": Terminals,
+    "access": Access,
 }
 
 

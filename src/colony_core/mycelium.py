@@ -19,7 +19,7 @@ import trio
 import colony_core
 
 from . import clock, isolation, processes, routing, store
-from .access import Idempotency, Keys
+from .access import Audit, Idempotency, Keys, Logins
 from .colonies import (
     Colonies,
     KeeperPost,
@@ -88,6 +88,8 @@ class Mycelium:
         self.mode = means.isolation.mode.value
         self.keys = keys
         self.idempotency = idempotency
+        self.audit = Audit(means.store, keep=means.config.access.audit_keep)
+        self.logins = Logins()
         self.shutdown_requested = trio.Event()
         self.api_url: str | None = None
         self._means = means
@@ -305,6 +307,9 @@ async def open_mycelium(
     nft), Broken. Outer cancellation becomes an orderly end.
     """
     async with AsyncExitStack() as stack:
+        config.folders.state.mkdir(
+            parents=True, exist_ok=True, mode=0o700
+        )  # first: made as a parent, it would be open to all
         config.folders.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         stack.enter_context(hold_lock(config.folders.state))
         records = await stack.enter_async_context(store.open_store(config.folders.store))

@@ -157,13 +157,47 @@ class ApplyView:
 
 @attrs.frozen(kw_only=True)
 class TokenView:
-    """A key to the API; `token` is told once, when it is made."""
+    """A key to the API; `token` is told once, when it is made. `person` is whose it is, `browser` that it is a browser's session."""
 
     id: str
     name: str
     role: str
     created_at: str
     token: str | None = attrs.field(default=None, repr=False)
+    person: str = ""
+    colony: str | None = None
+    browser: bool = False
+    expires_at: str | None = None
+    last_used_at: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class LoginView:
+    """A link that opens a browser's session, once and soon. The code in it is told this once."""
+
+    url: str = attrs.field(repr=False)
+    path: str = attrs.field(repr=False)
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class AuditView:
+    """A write that was asked for, done or refused. `who` is None for a stranger; `skipped` strangers' writes before it were not noted."""
+
+    seq: int
+    at: str
+    who: str | None
+    name: str
+    role: str
+    person: str
+    source: str
+    method: str
+    path: str
+    target: str
+    status: int
+    code: str
+    request_id: str
+    skipped: int
 
 
 @attrs.frozen(kw_only=True)
@@ -193,10 +227,16 @@ class ApplyRequest:
 
 @attrs.frozen(kw_only=True)
 class NewToken:
-    """Asks for a key. `role`: ape (all) or viewer (read only)."""
+    """Asks for a key. `role`: ape (all), viewer (read only), agent (of `colony`), garden.
+
+    It lasts `seconds`, or until it is revoked. `person` is whose it is; only the daemon's own user makes keys for others.
+    """
 
     name: str
     role: str = "ape"
+    seconds: float | None = None
+    colony: str | None = None
+    person: str | None = None
 
 
 @attrs.frozen(kw_only=True)

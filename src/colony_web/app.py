@@ -14,16 +14,20 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
 
 import colony_core
+from colony_core.access import PEOPLE
 from colony_core.errors import ColonyError, Invalid, LimitReached, NotFound, TooSlow, did_you_mean
 from colony_core.views import ExecRequest
 
-from . import api, docs, metrics, openapi
-from .auth import IDENTITY, REQUEST_ID, ROUTE, Door
-from .context import current_request_id, current_scope
+from . import api, audit, docs, metrics, openapi
+from .auth import Door
+from .context import current_identity, current_request_id, current_scope
 from .house import House
 from .live import commands, events, logs
 from .problems import MEDIA_TYPE, Problem, colony_error_in, internal_error, problem_of
+from .rights import require_role
 from .routes import add_route, problem_response
+from .scope import CODE, IDENTITY, REQUEST_ID, ROUTE
+from .sessions import log_in
 
 MAX_BODY_BYTES = 2**20
 BODY_SECONDS = 30.0
@@ -61,7 +65,9 @@ def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
     app.add_url_rule("/openapi.json", "openapi", _openapi)
     app.add_url_rule("/docs", "docs", partial(_docs, mycelium))
     app.add_url_rule("/", "home", partial(_docs, mycelium))
-    app.asgi_app = Gate(app.asgi_app, Door(mycelium, origins=origins), requests)  # type: ignore[method-assign,assignment]
+    door = Door(mycelium, origins=origins)
+    app.add_url_rule("/login", "log_in", partial(_log_in, mycelium, door))
+    app.asgi_app = Gate(app.asgi_app, door, requests, mycelium)  # type: ignore[method-assign,assignment]
     return app
 
 
@@ -96,10 +102,11 @@ def mount(app: QuartTrio, mycelium: House, *, prefix: str = "/colony", origins: 
 class Gate:
     """Stands before the app: names each request, asks the door, labels every answer and counts it."""
 
-    def __init__(self, app: AsgiApp, door: Door, requests: metrics.Requests) -> None:
+    def __init__(self, app: AsgiApp, door: Door, requests: metrics.Requests, house: House) -> None:
         self._app = app
         self._door = door
         self._requests = requests
+        self._house = house
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
@@ -109,10 +116,21 @@ class Gate:
         request_id = f"req_{secrets.token_hex(8)}"
         scope[REQUEST_ID] = request_id
         send = _labelled(send, request_id, partial(self._count, scope, trio.current_time()))
+        if not audit.is_write(scope):
+            await self._admit(scope, receive, send)
+            return
+        noted = audit.Noted(self._house, scope, send)
+        try:
+            await self._admit(scope, receive, noted.send)
+        finally:
+            await noted.note(audit.LEFT)  # whoever asked has gone, and what they asked for may have been done
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             scope[IDENTITY] = self._door.admit(scope)
         except ColonyError as error:
-            await _refuse(scope, receive, send, problem_of(error, request_id=request_id))
+            scope[CODE] = error.code
+            await _refuse(scope, receive, send, problem_of(error, request_id=scope[REQUEST_ID]))
         else:
             await self._app(scope, receive, send)
 
@@ -157,8 +175,9 @@ class ColonyApp(QuartTrio):
         if isinstance(known, HTTPException):
             known = self._of_http(known)
         if known is None:
-            log.error("%s %s failed", request_id, scope["path"], exc_info=error)
+            log.error("%s %r failed", request_id, scope["path"], exc_info=error)
             known = internal_error(request_id)
+        scope[CODE] = known.code
         return problem_response(problem_of(known, request_id=request_id))
 
     def _of_http(self, error: HTTPException) -> ColonyError:
@@ -220,9 +239,14 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) 
 
 
 async def _metrics(house: House, requests: metrics.Requests) -> Response:
-    """The house and its colonies in Prometheus' text format."""
+    """The house and its colonies in Prometheus' text format, for those who may see all of them."""
+    require_role(current_identity(), PEOPLE, house=house.config.access.others == "nothing")
     current_scope()[ROUTE] = "/metrics"
     return Response(metrics.text(house, await house.usage(), requests), content_type=metrics.CONTENT_TYPE)
+
+
+async def _log_in(house: House, door: Door) -> Response:
+    return await log_in(house, partial(door.failed, current_scope()))
 
 
 async def _openapi() -> Response:

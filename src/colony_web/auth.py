@@ -1,37 +1,40 @@
-"""Who is asking, and may they: the socket's owner or a bearer token; the host, the origin, the role. Nothing here waits.
+"""Who is asking: the socket's owner, a bearer token or a browser's cookie; by which host, from which page. Nothing here waits.
 
 A request passes, in this order: its target, its `Host` (against DNS rebinding), `Sec-Fetch-Site` and `Origin` (against foreign pages),
-its identity, its role. The first that fails answers; nothing of the request was acted upon by then.
+its identity. What that identity may do is asked by the route. The first that fails answers; nothing was acted upon by then.
 """
 
+import grp
 import ipaddress
 import os
-import pwd
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import attrs
 import trio
 
+from colony_core.access import Identity, Role, house_owner, user_name
 from colony_core.config import Config
-from colony_core.errors import Invalid, LimitReached, NotAllowed
+from colony_core.errors import ColonyError, Invalid, NotAllowed
 
-from .house import House, Identity
-
-PEER = "colony.peer"
-DRAINING = "colony.draining"
-IDENTITY = "colony.identity"
-REQUEST_ID = "colony.request_id"
-ROUTE = "colony.route"
-"""Keys of the ASGI scope (`peer` and `draining`: of its `state`), set by our server, the door and the routes."""
+from .house import House
+from .scope import DRAINING as DRAINING
+from .scope import IDENTITY as IDENTITY
+from .scope import PEER as PEER
+from .scope import REQUEST_ID as REQUEST_ID
+from .scope import ROUTE as ROUTE
+from .scope import SECURE
+from .sessions import session_token, too_many
 
 FAILURES = 10
 FAILURES_WINDOW_SECONDS = 60.0
 REMEMBERED_ADDRESSES = 1024
 
-_PUBLIC = frozenset({"/", "/docs", "/openapi.json"})
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_PUBLIC = frozenset({"/", "/docs", "/openapi.json", "/login"})
+CUSTOM_HEADER = "colony-request"
+"""No page of another site can send it without asking first, and nobody is answered who asks."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -43,23 +46,7 @@ class Peer:
     uid: int
     gid: int
     netns: int | None
-
-
-@attrs.frozen
-class SocketRole:
-    """The owner of the socket may do everything."""
-
-    value: str = "ape"
-    may_change: bool = True
-
-
-@attrs.frozen(kw_only=True)
-class SocketOwner:
-    """Somebody who reached the Unix socket and was let in."""
-
-    id: str
-    name: str
-    role: SocketRole = SocketRole()
+    groups: frozenset[int] = frozenset()
 
 
 class Failures:
@@ -88,31 +75,38 @@ class Door:
         self._house = house
         self._origins = frozenset(_parse_origin(origin) for origin in origins)
         self._failures = failures or Failures()
-        own = os.getuid()
-        self._names = {own: _user_name(own), 0: _user_name(0)}
+        self._group = group_number(house.config.access.group)
 
-    def admit(self, scope: Mapping[str, Any]) -> Identity | None:
+    def admit(self, scope: MutableMapping[str, Any]) -> Identity | None:
         """Who is asking (None: anybody, for a page that is nobody's secret). Raises NotAllowed, LimitReached or Invalid."""
         if not scope["path"].startswith("/"):
             raise Invalid("invalid-target", "the request's target is not a path", "send a path such as /api/colonies")
         headers = Headers(scope["headers"])
         peer: Peer | None = (scope.get("state") or {}).get(PEER)
         allowed = allowed_hosts(self._house.config, scope.get("server"), over_socket=peer is not None)
-        allowed |= {(host, port) for _, host, port in self._origins}
+        allowed |= {authority for origin in self._origins for authority in (origin[1:], _plain(origin))}
         check_host(headers, allowed)
         check_origin(headers, allowed, self._origins)
+        asked = parse_authority(headers.all("host")[0])
+        scope[SECURE] = any(origin[0] == "https" and asked in (origin[1:], _plain(origin)) for origin in self._origins)
         if peer is None and _is_public(scope):
             return None
-        identity = self._socket_owner(peer) if peer else self._token_holder(headers, scope.get("client"))
-        if scope["type"] == "http" and scope["method"] not in _SAFE:
-            require_change(identity)
-        return identity
+        local = self._local_user(peer) if peer else None
+        if headers.all("authorization"):
+            return self._token_holder(headers, scope)
+        return local or self._browser(headers, scope)
 
-    def _socket_owner(self, peer: Peer) -> Identity:
-        if peer.uid not in (0, os.getuid()):
+    def failed(self, scope: Mapping[str, Any], error: ColonyError) -> ColonyError:
+        """Notes a wrong token or code; what to say of it."""
+        client, peer = scope.get("client"), (scope.get("state") or {}).get(PEER)
+        return too_many(error, self._failures.count(str(client[0]) if client else f"uid:{peer.uid if peer else ''}"))
+
+    def _local_user(self, peer: Peer) -> Identity:
+        house = peer.uid in (0, os.getuid())
+        if not house and (self._group is None or self._group not in {peer.gid, *peer.groups}):
             raise NotAllowed(
                 "socket-of-another-user",
-                f"this socket belongs to {self._names[os.getuid()]}, and uid {peer.uid} asks",
+                f"this socket belongs to {house_owner()}, and uid {peer.uid} asks",
                 "run the command as that user, or use a token (colony token create)",
             )
         # A rootless daemon sees every process of its own user namespace, cells and all; what it cannot look at lives outside of them.
@@ -125,42 +119,44 @@ class Door:
                 "processes inside a colony may not use the daemon's socket",
                 "ask from outside of the colony",
             )
-        return SocketOwner(id=f"uid:{peer.uid}", name=self._names[peer.uid])
+        name = user_name(peer.uid)
+        return Identity(
+            id=f"uid:{peer.uid}", name=name, role=Role.APE, person=house_owner() if house else name, house=house
+        )
 
-    def _token_holder(self, headers: "Headers", client: Any) -> Identity:
+    def _token_holder(self, headers: "Headers", scope: Mapping[str, Any]) -> Identity:
         given = headers.all("authorization")
-        if not given:
-            raise NotAllowed(
-                "token-required",
-                "this address needs a token",
-                'send "Authorization: Bearer <token>" (colony token create), or use the Unix socket',
-            )
         scheme, _, token = given[0].strip().partition(" ")
         identity = (
             self._house.keys.authenticate(token.strip())
             if len(given) == 1 and scheme.lower() == "bearer" and token.strip()
             else None
         )
-        if identity is not None:
-            return identity
-        wait = self._failures.count(str(client[0]) if client else "")
-        if wait:
-            raise LimitReached(
-                "too-many-failures",
-                "too many wrong tokens from this address",
-                f"wait {wait:.0f} s; a right token is let in at once",
-                details={"retry_after": max(1, round(wait))},
+        if identity is None:
+            error = NotAllowed("token-unknown", "this token opens nothing", "colony token create makes a new one")
+            raise self.failed(scope, error)
+        return identity
+
+    def _browser(self, headers: "Headers", scope: Mapping[str, Any]) -> Identity:
+        token = session_token(headers.all("cookie"), secure=scope[SECURE])
+        if token is None:
+            raise NotAllowed(
+                "token-required",
+                "this address needs a token",
+                'send "Authorization: Bearer <token>" (colony token create), use the Unix socket, or in a browser: colony login',
             )
-        raise NotAllowed("token-unknown", "this token opens nothing", "colony token create makes a new one")
-
-
-def require_change(identity: Identity | None) -> None:
-    """Raises NotAllowed where the caller may only look."""
-    if identity is None or not identity.role.may_change:
-        role = identity.role.value if identity else "nobody"
-        raise NotAllowed(
-            "role-may-not", f"the role {role} may look, not change", "ask somebody for a token of the role ape"
-        )
+        identity = self._house.keys.authenticate(token, browser=True)
+        if identity is None:
+            raise self.failed(scope, NotAllowed("session-unknown", "this browser is not logged in", "colony login"))
+        if scope["type"] == "websocket" and not headers.all("origin"):
+            raise NotAllowed("origin-required", "a cookie alone opens no WebSocket", "send Origin, or a token")
+        if scope["type"] == "http" and scope["method"] not in SAFE and not headers.all(CUSTOM_HEADER):
+            raise NotAllowed(
+                "header-required",
+                "a cookie alone changes nothing",
+                'send "Colony-Request: 1", as Colony\'s own pages do',
+            )
+        return identity
 
 
 class Headers:
@@ -259,7 +255,7 @@ def _plain(origin: tuple[str, str, int]) -> Authority:
 
 def _is_public(scope: Mapping[str, Any]) -> bool:
     path = str(scope["path"]).removeprefix(scope.get("root_path") or "")
-    return scope["type"] == "http" and scope["method"] in _SAFE and (path or "/") in _PUBLIC
+    return scope["type"] == "http" and scope["method"] in SAFE and (path or "/") in _PUBLIC
 
 
 def own_network() -> int:
@@ -267,8 +263,13 @@ def own_network() -> int:
     return os.stat("/proc/self/ns/net").st_ino
 
 
-def _user_name(uid: int) -> str:
+def group_number(name: str) -> int | None:
+    """The number of a group of this machine, None where no name is given; raises Invalid."""
+    if not name:
+        return None
     try:
-        return pwd.getpwuid(uid).pw_name
+        return grp.getgrnam(name).gr_gid
     except KeyError:
-        return f"uid-{uid}"
+        raise Invalid(
+            "unknown-group", f"this machine has no group {name!r}", "see access.group in the settings"
+        ) from None

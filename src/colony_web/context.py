@@ -4,8 +4,9 @@ from typing import Any, cast
 
 from quart import has_websocket_context, request, websocket
 
-from .auth import IDENTITY, REQUEST_ID
-from .house import Identity
+from colony_core.access import Identity
+
+from .scope import IDENTITY, REQUEST_ID, TARGET
 
 
 def current_scope() -> dict[str, Any]:
@@ -22,3 +23,8 @@ def current_identity() -> Identity:
 def current_request_id() -> str:
     """The name of the request in logs and answers; empty where no door stands before the app."""
     return str(current_scope().get(REQUEST_ID, ""))
+
+
+def note_target(what: str) -> None:
+    """Says for the audit log what a write is about."""
+    current_scope()[TARGET] = what

@@ -22,6 +22,7 @@ from colony_core.mycelium import Mycelium, open_mycelium
 from colony_core.supervision import Backoff, ChildSpec, Limit, Status, supervisor_spec
 from colony_core.views import SystemView
 
+from .logs import say_no_secrets
 from .serve import serve
 from .systemd import Notifier, notifier
 
@@ -38,6 +39,7 @@ def run(load: Callable[[], Config], *, announce: Callable[[SystemView], None]) -
 
     Raises ColonyError when it cannot begin: `already-running`, `port-taken`, missing rights.
     """
+    say_no_secrets()
     config = load()
     wanted = config.isolation.mode
     mode = isolation.choose_mode() if wanted == "auto" else isolation.Mode(wanted)

@@ -17,17 +17,22 @@ from .auth import Peer
 BACKLOG = 128
 MAX_PATH_BYTES = 107
 """sockaddr_un.sun_path holds 108 with the closing zero (unix(7))."""
+_SO_PEERGROUPS = 59
+MOST_GROUPS = 1024
 _SO_PEERPIDFD = 77  # asm-generic/socket.h, since Linux 6.5; not in Python's socket module
 
 
 @asynccontextmanager
-async def open_unix_listener(path: Path, *, mode: int = 0o600) -> AsyncIterator[trio.SocketListener]:
+async def open_unix_listener(path: Path, *, group: int | None = None) -> AsyncIterator[trio.SocketListener]:
     """Listens at `path`; a leftover there is replaced, and what was made is removed at the end.
+
+    It is for this user only, or for a `group` besides, which may then pass through its folder, but not look into it.
 
     The file is born under another name with its final mode and then renamed: there is never a moment with a wrong mode or without a
     file. Raises Invalid (`socket-path-too-long`) or Unreachable (`socket-not-opened`).
     """
     birth = path.with_name(f".s{os.getpid()}")
+    mode = 0o600 if group is None else 0o660
     if len(os.fsencode(path)) > MAX_PATH_BYTES or len(os.fsencode(birth)) > MAX_PATH_BYTES:
         raise Invalid(
             "socket-path-too-long",
@@ -43,6 +48,10 @@ async def open_unix_listener(path: Path, *, mode: int = 0o600) -> AsyncIterator[
             # On Linux the file takes the mode of the unbound socket; umask is the whole process's and must not be touched.
             os.fchmod(bare.fileno(), mode)
             bare.bind(os.fspath(birth))
+            if group is not None:
+                os.chown(birth, -1, group)
+                os.chown(path.parent, -1, group)
+                path.parent.chmod(0o710)
             birth.chmod(mode)
             bare.listen(BACKLOG)
             birth.rename(path)
@@ -60,10 +69,11 @@ async def open_unix_listener(path: Path, *, mode: int = 0o600) -> AsyncIterator[
 def peer_of(stream: trio.SocketStream) -> Peer:
     """Who connected: by the kernel's word at the moment of connecting, its namespace by its process, if that still lives."""
     pid, uid, gid = struct.unpack("3i", stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    groups = _groups(stream)
     try:
         pidfd = stream.socket.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
     except OSError:
-        return Peer(pid=pid, uid=uid, gid=gid, netns=_netns(pid))
+        return Peer(pid=pid, uid=uid, gid=gid, netns=_netns(pid), groups=groups)
     try:
         netns = _netns(pid)
         # The number may have gone to another process by now; the descriptor cannot.
@@ -74,7 +84,16 @@ def peer_of(stream: trio.SocketStream) -> Peer:
         pass
     finally:
         os.close(pidfd)
-    return Peer(pid=pid, uid=uid, gid=gid, netns=netns)
+    return Peer(pid=pid, uid=uid, gid=gid, netns=netns, groups=groups)
+
+
+def _groups(stream: trio.SocketStream) -> frozenset[int]:
+    """The peer's further groups; none where the kernel does not tell."""
+    try:
+        raw = stream.socket.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * MOST_GROUPS)
+    except OSError:
+        return frozenset()
+    return frozenset(struct.unpack(f"{len(raw) // 4}I", raw))
 
 
 def _netns(pid: int) -> int | None:

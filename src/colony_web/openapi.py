@@ -27,7 +27,7 @@ _BOUNDS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("NewColony", "name"): {"pattern": NAME_PATTERN, "examples": ["hello"]},
     ("NewColony", "path"): {"minLength": 1, "examples": ["/home/me/hello-colony"]},
     ("NewToken", "name"): {"minLength": 1, "maxLength": 64},
-    ("NewToken", "role"): {"enum": ["ape", "viewer"]},
+    ("NewToken", "role"): {"enum": ["agent", "ape", "garden", "viewer"]},
     ("ExecRequest", "command"): {"minItems": 1},
     ("StopRequest", "grace"): {"description": "seconds, 0 to 86400"},
 }

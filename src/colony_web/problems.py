@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from colony_core.access import redacted
 from colony_core.errors import (
     AlreadyExists,
     Broken,
@@ -43,6 +44,9 @@ _BY_CODE: Mapping[str, HTTPStatus] = {
     "malformed-request": HTTPStatus.BAD_REQUEST,
     "head-too-large": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "method-not-allowed": HTTPStatus.METHOD_NOT_ALLOWED,
+    "cookie-doubled": HTTPStatus.UNAUTHORIZED,
+    "login-code-unknown": HTTPStatus.UNAUTHORIZED,
+    "session-unknown": HTTPStatus.UNAUTHORIZED,
     "token-required": HTTPStatus.UNAUTHORIZED,
     "token-unknown": HTTPStatus.UNAUTHORIZED,
     "too-many-connections": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -67,13 +71,13 @@ def problem_of(error: ColonyError, *, request_id: str = "") -> Problem:
         "type": f"urn:colony:error:{error.code}",
         "title": status.phrase,
         "status": int(status),
-        "detail": error.message,
+        "detail": redacted(error.message),
         "code": error.code,
-        "hint": error.hint,
+        "hint": redacted(error.hint),
         "kind": _kind_of(error),
     }
     if error.details:
-        document["details"] = dict(error.details)
+        document["details"] = _redacted(dict(error.details))
     if request_id:
         document["request_id"] = request_id
     return Problem(status=int(status), document=document, headers=_headers_of(error, status))
@@ -82,6 +86,15 @@ def problem_of(error: ColonyError, *, request_id: str = "") -> Problem:
 def _kind_of(error: ColonyError) -> str:
     """The name of the public class that an error is one of; rooms have further ones of their own."""
     return next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == ColonyError.__module__)
+
+
+def _redacted(value: Any) -> Any:
+    """The same without the secrets of tokens, wherever they stand in it: what was sent wrong is often told back."""
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, Mapping):
+        return {redacted(str(key)): _redacted(inner) for key, inner in value.items()}
+    return [_redacted(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def status_of(error: ColonyError) -> HTTPStatus:

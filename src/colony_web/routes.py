@@ -11,13 +11,14 @@ from quart import Request, Response, request
 from quart_trio import QuartTrio
 
 from colony_core import wire
-from colony_core.access import fingerprint
+from colony_core.access import Identity, Roles, fingerprint
 from colony_core.errors import Broken, ColonyError, Invalid, TooSlow, did_you_mean
 
-from .auth import ROUTE
-from .context import current_identity, current_request_id, current_scope
-from .house import House, Identity
+from .context import current_identity, current_request_id, current_scope, note_target
+from .house import House
 from .problems import MEDIA_TYPE, Problem, problem_of
+from .rights import colony_for, require_role
+from .scope import ROUTE
 
 COMPLETE_SECONDS = 30.0
 """A change that was begun is carried through although the caller has hung up, for so long."""
@@ -53,13 +54,19 @@ Handler = Callable[[House, Call], Awaitable[Any]]
 
 @attrs.frozen(kw_only=True)
 class Route:
-    """One operation of the API; its docstring in the document is the handler's."""
+    """One operation of the API; its docstring in the document is the handler's.
+
+    `roles` are those who may ask for it, `house` that it is for the daemon's own user alone. A colony in its path (`ref`) must be one
+    that the caller may see, and for all but GET one that they may change.
+    """
 
     method: str
     rule: str
     handler: Handler
     returns: Any
     tag: str
+    roles: Roles
+    house: bool = False
     status: int = 200
     also: tuple[int, ...] = ()
     """Other statuses with which the same view may come."""
@@ -77,10 +84,17 @@ def add_route(app: QuartTrio, house: House, route: Route) -> None:
     async def view(**path: str) -> Response:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
         current_scope()[ROUTE] = route.rule
+        identity = current_identity()
+        require_role(identity, route.roles, house=route.house)
+        if "ref" in path:
+            # From here on by its id: a name may be another colony's a moment later.
+            colony = colony_for(house, identity, path["ref"], change=route.method != "GET")
+            path = {**path, "ref": colony.id}
+            note_target(colony.name)
         raw = await asked.get_data(cache=True, as_text=False, parse_form_data=False)
         query = read_query(asked, route.query)
         body = _read_body(asked, raw, route)
-        call = Call(identity=current_identity(), path=path, body=body, query=query)
+        call = Call(identity=identity, path=path, body=body, query=query)
         if route.method != "POST":
             # A removal may wait for long graces; it goes on by itself when its caller has hung up.
             return _written(await route.handler(house, call), route)

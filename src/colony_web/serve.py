@@ -19,7 +19,7 @@ from hypercorn.utils import LifespanTimeoutError
 from colony_core.routing import open_tcp_listener
 
 from .app import create_app
-from .auth import DRAINING, PEER
+from .auth import DRAINING, PEER, group_number
 from .connection import AsgiApp, Connection
 from .house import House
 from .listeners import open_unix_listener, peer_of
@@ -53,7 +53,9 @@ async def serve(
     async with AsyncExitStack() as stack:
         tcp = await open_tcp_listener(config.server.bind, config.server.port, what="the API", config_key="server.port")
         await stack.enter_async_context(tcp)
-        unix = await stack.enter_async_context(open_unix_listener(config.folders.socket))
+        unix = await stack.enter_async_context(
+            open_unix_listener(config.folders.socket, group=group_number(config.access.group))
+        )
         addresses = (f"unix:{config.folders.socket}", _url(tcp))
         await serve_app(
             app or create_app(mycelium),

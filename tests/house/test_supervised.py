@@ -45,6 +45,7 @@ OF_A_CONNECTION = {
     "colony_web/connection.py Connection.run",
     "colony_web/connection.py Connection.spawn",
     "colony_web/connection.py Connection.spawn_app",
+    "colony_web/api/audit.py list_audit",
     "colony_web/api/events.py _next",
     "colony_web/live/commands.py _attached",
     "colony_web/live/commands.py _attached.outputs",

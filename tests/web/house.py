@@ -9,7 +9,7 @@ import attrs
 import trio
 import trio.testing
 
-from colony_core.access import Identity, Role, Stored
+from colony_core.access import AuditRecord, Identity, Logins, Role, Stored, house_owner
 from colony_core.access.keys import parse_role
 from colony_core.bus import Bus
 from colony_core.config import Config, Folders, Routing, Server
@@ -93,15 +93,28 @@ def colony_view(name: str = "hello", *, state: str = "running", owner: str = "ap
 
 
 class CardboardKeys:
-    """Keys in memory; the tokens are `<role>-<number>`."""
+    """Keys in memory; the tokens are `<role>-<number>`. They are the daemon's own user's, unless they are somebody else's by name."""
 
     def __init__(self) -> None:
         self.made: dict[str, TokenView] = {}
 
-    async def mint(self, name: str, role: str, *, owner: str) -> TokenView:
+    async def mint(
+        self, name: str, role: str, *, owner: str, seconds: float | None = None, colony: str | None = None
+    ) -> TokenView:
         parse_role(role)
+        return self._make(TokenView(
+            id=f"key{len(self.made) + 1}", name=name, role=role, created_at=MOMENT, person=owner, colony=colony,
+            token=f"{role}-{len(self.made) + 1}",
+        ))  # fmt: skip
+
+    async def open_session(self, identity: Identity, *, seconds: float) -> TokenView:
         number = len(self.made) + 1
-        view = TokenView(id=f"key{number}", name=name, role=role, created_at=MOMENT, token=f"{role}-{number}")
+        return self._make(TokenView(
+            id=f"key{number}", name="browser", role=identity.role.value, created_at=MOMENT, person=identity.person,
+            browser=True, token=f"session-{number}",
+        ))  # fmt: skip
+
+    def _make(self, view: TokenView) -> TokenView:
         self.made[view.id] = view
         return view
 
@@ -112,11 +125,33 @@ class CardboardKeys:
         if self.made.pop(key_id, None) is None:
             raise NotFound("token-not-found", f"no key has the id {key_id!r}", "colony token ls shows the ids")
 
-    def authenticate(self, token: str) -> Identity | None:
+    def authenticate(self, token: str, *, browser: bool = False) -> Identity | None:
         for view in self.made.values():
-            if view.token == token:
-                return Identity(id=view.id, name=view.name, role=Role(view.role))
+            if view.token == token and view.browser is browser:
+                return Identity(
+                    id=view.id, name=view.name, role=Role(view.role), person=view.person, colony=view.colony,
+                    house=view.person in ("me", house_owner()), browser=browser,
+                )  # fmt: skip
         return None
+
+
+class CardboardAudit:
+    """What was written down, in memory."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditRecord] = []
+
+    async def record(self, entry: AuditRecord) -> None:
+        self.entries.append(attrs.evolve(entry, seq=len(self.entries) + 1))
+
+    async def page(self, *, after: int | None, limit: int, person: str | None) -> tuple[AuditRecord, ...]:
+        chosen = [each for each in self.entries if person in (None, each.person) and each.seq > (after or 0)]
+        return tuple(chosen[-limit:] if after is None else chosen[:limit])
+
+    async def next_page(self, *, after: int, limit: int, person: str | None) -> tuple[AuditRecord, ...]:
+        while not (found := await self.page(after=after, limit=limit, person=person)):
+            await trio.sleep(0.1)
+        return found
 
 
 class CardboardJournal:
@@ -219,6 +254,8 @@ class CardboardHouse:
         self.mode = "fake"
         self.keys = CardboardKeys()
         self.idempotency = CardboardAnswers()
+        self.logins = Logins()
+        self.audit = CardboardAudit()
         self.shutdown_requested = trio.Event()
         self.calls: list[tuple[Any, ...]] = []
         self.lines: list[LogLineView] = []

@@ -120,9 +120,12 @@ async def test_a_change_that_never_ends_is_given_up(client: Any, house: Cardboar
 
 
 async def test_a_defect_is_not_begun_anew(client: Any, house: CardboardHouse) -> None:
-    house.trouble = RuntimeError("half way")
+    async def break_off(ref: str) -> None:
+        raise RuntimeError("half way")
+
+    house.start = break_off  # type: ignore[method-assign,assignment]
     first = await client.post("/api/colonies/hello/start", headers=KEY)
-    house.trouble = None
+    del house.start
     again = await client.post("/api/colonies/hello/start", headers=KEY)
     assert first.status_code == 500
     assert (again.status_code, (await again.get_json(force=True))["code"]) == (500, "outcome-unknown")

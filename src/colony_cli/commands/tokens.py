@@ -3,25 +3,36 @@
 import click
 
 from colony_cli.context import Run
-from colony_cli.forms import ASKS, RESULT, TABLE, Nearest, command
+from colony_cli.forms import ASKS, RESULT, TABLE, Duration, Nearest, command
 from colony_cli.tables import Cell, Column
 from colony_cli.views import since
 from colony_cli.words import clean
+
+ROLES = ("ape", "viewer", "agent", "garden")
 
 
 @command(
     "create",
     takes=ASKS | RESULT,
-    examples=("colony token create laptop", "TOKEN=$(colony token create ci --role viewer)"),
-    see=("colony token revoke",),
+    examples=(
+        "colony token create laptop",
+        "TOKEN=$(colony token create ci --role viewer --ttl 30d)",
+        "colony token create helper --role agent --colony hello",
+    ),
+    see=("colony token revoke", "colony login"),
 )
 @click.argument("name")
 @click.option(
-    "--role", type=Nearest(("ape", "viewer")), default="ape", metavar="R", help="ape (all) or viewer (read only)"
+    "--role", type=Nearest(ROLES), default="ape", metavar="R", help="ape (all), viewer (read only), agent, garden"
 )
-def token_create_command(run: Run, name: str, *, role: str) -> None:
+@click.option("--ttl", type=Duration(), metavar="T", help="how long it lasts: 12h, 30d (default: until it is revoked)")
+@click.option("--colony", metavar="C", help="the only colony of an agent")
+@click.option("--person", metavar="P", help="whose it is (default: yours)")
+def token_create_command(
+    run: Run, name: str, *, role: str, ttl: float | None, colony: str | None, person: str | None
+) -> None:
     """Make a key. The token is told this once; only its hash is kept."""
-    view = run.ask(run.calls.mint_token(name, role=role))
+    view = run.ask(run.calls.mint_token(name, role=role, seconds=ttl, colony=colony, person=person))
     run.output.result(view, lambda: run.output.line(clean(view["token"])), name="token")
     if run.output.progress and run.tells_steps:
         run.output.note(f"this token is told once; it ends with: colony token revoke {clean(view['id'])}")
@@ -42,10 +53,16 @@ def token_ls_command(run: Run) -> None:
             Column("ID", whole=True),
             Column("NAME"),
             Column("ROLE", whole=True),
+            Column("PERSON"),
             Column("AGE", right=True, whole=True),
+            Column("ENDS", whole=True),
         ]
         rows = [
-            [Cell(clean(v["id"])), Cell(clean(v["name"])), Cell(clean(v["role"])), Cell(since(v["created_at"]))]
+            [
+                *(Cell(clean(v.get(key) or "–")) for key in ("id", "name", "role", "person")),
+                Cell(since(v["created_at"])),
+                Cell(clean(v.get("expires_at") or "–")),
+            ]
             for v in views
         ]
         run.output.table(columns, rows)

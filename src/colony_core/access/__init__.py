@@ -1,11 +1,38 @@
-"""Who may come in, and what was already answered to them.
+"""Who may come in, what they may do, what they did, and what was already answered to them.
 
 `Keys` holds every key that opens the API in memory, so that a request is judged without waiting; only hashes are kept, in memory and in
-the store. `Idempotency` remembers first answers, so that a request that is sent again is not carried out again.
+the store. `Logins` holds the one-time codes that open a browser's session. `rights` decides, `Audit` writes down. `Idempotency` remembers
+first answers, so that a request that is sent again is not carried out again.
 """
 
 from .answers import Idempotency, Stored, fingerprint
-from .guard import Keys
-from .keys import Identity, Role
+from .audit import Audit, AuditRecord
+from .guard import Keys, house_owner, user_name
+from .keys import Identity, Role, redacted
+from .logins import CODE_SECONDS, Logins
+from .rights import ALL_ROLES, CHANGING, LOOKING, OWN, PEOPLE, Roles, belongs_to, may_change, may_see
 
-__all__ = ["Idempotency", "Identity", "Keys", "Role", "Stored", "fingerprint"]
+__all__ = [
+    "ALL_ROLES",
+    "CHANGING",
+    "CODE_SECONDS",
+    "LOOKING",
+    "OWN",
+    "PEOPLE",
+    "Audit",
+    "AuditRecord",
+    "Idempotency",
+    "Identity",
+    "Keys",
+    "Logins",
+    "Role",
+    "Roles",
+    "Stored",
+    "belongs_to",
+    "fingerprint",
+    "house_owner",
+    "may_change",
+    "may_see",
+    "redacted",
+    "user_name",
+]

@@ -1,10 +1,12 @@
 """Every key that opens the API: made, listed, revoked, and recognised without waiting."""
 
 import os
+import pwd
 import stat
 from contextlib import suppress
 from pathlib import Path
 
+import attrs
 import trio
 
 from colony_core import clock
@@ -18,6 +20,7 @@ from .keys import Identity, KeyRecord, Role, hashed, matches, mint, parse, parse
 LOCAL_NAME = "local"
 MAX_NAME_LETTERS = 64
 MAX_TOKEN_LETTERS = 256
+MOST_SECONDS = 10 * 365 * 86400.0
 
 
 class Keys:
@@ -25,6 +28,7 @@ class Keys:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._house_owner = house_owner()
         self._living: dict[str, KeyRecord] = {}
         self._used: dict[str, float] = {}
         self._local = trio.Lock()
@@ -36,17 +40,40 @@ class Keys:
         """Reads the keys from the store."""
         self._living = {record.id: record for record in await self._store.read(records.living_keys)}
 
-    def authenticate(self, token: str) -> Identity | None:
-        """Who holds this token, or None where it opens nothing. Asks no database."""
+    def authenticate(self, token: str, *, browser: bool = False) -> Identity | None:
+        """Who holds this token, or None where it opens nothing. Asks no database. A browser's is good in a cookie only, others never."""
         parsed = parse(token) if len(token) <= MAX_TOKEN_LETTERS else None
         record = self._living.get(parsed.id) if parsed else None
         if parsed is None or record is None or not matches(parsed.secret, record.secret_hash):
             return None
-        self._used[record.id] = clock.unix_now()
-        return Identity(id=record.id, name=record.name, role=record.role)
+        now = clock.unix_now()
+        if record.browser is not browser or (record.expires_at is not None and record.expires_at <= now):
+            return None
+        self._used[record.id] = now
+        house = record.owner in (LOCAL_NAME, self._house_owner)
+        return Identity(
+            id=record.id,
+            name=record.name,
+            role=record.role,
+            person=self._house_owner if house else record.owner,
+            house=house,
+            colony=record.colony,
+            browser=browser,
+        )
 
-    async def mint(self, name: str, role: str | Role, *, owner: str = LOCAL_NAME) -> TokenView:
-        """Makes a key; the view holds its token, which is told this once. Raises Invalid for a bad name or role."""
+    async def mint(
+        self,
+        name: str,
+        role: str | Role,
+        *,
+        owner: str = LOCAL_NAME,
+        seconds: float | None = None,
+        colony: str | None = None,
+    ) -> TokenView:
+        """Makes a key of the person `owner`; the view holds its token, which is told this once. Raises Invalid.
+
+        With `seconds` it opens nothing after that time. An agent's key, and no other, has the id of its `colony`.
+        """
         if not 1 <= len(name) <= MAX_NAME_LETTERS or not name.isprintable() or name != name.strip():
             raise Invalid(
                 "invalid-name",
@@ -55,11 +82,29 @@ class Keys:
             )
         if name == LOCAL_NAME:
             raise Invalid("reserved-name", f"the name {name!r} is kept for the daemon's own key", "take another name")
-        return await self._mint(name, role if isinstance(role, Role) else parse_role(role), owner)
+        role = role if isinstance(role, Role) else parse_role(role)
+        if (role is Role.AGENT) != (colony is not None):
+            raise Invalid(
+                "agent-without-colony" if colony is None else "colony-without-agent",
+                "a key of the role agent is for one colony, and no other key is",
+                "name the colony: --role agent --colony NAME",
+            )
+        if seconds is not None and not 0 < seconds <= MOST_SECONDS:
+            raise Invalid("invalid-ttl", f"{seconds:g} s is no time that a key may last", "from above 0 to ten years")
+        return await self._mint(name, role, owner, seconds=seconds, colony=colony)
+
+    async def open_session(self, identity: Identity, *, seconds: float) -> TokenView:
+        """A key for a browser of somebody who came in with a one-time code; its token is for a cookie."""
+        name = f"browser of {identity.name}"[:MAX_NAME_LETTERS]
+        return await self._mint(name, identity.role, identity.person, seconds=seconds, browser=True)
 
     def list(self) -> tuple[TokenView, ...]:
         """Every key that opens something, oldest first, without secrets."""
-        return tuple(_view(record) for record in self._living.values())
+        now = clock.unix_now()
+        living = [each for each in self._living.values() if each.expires_at is None or each.expires_at > now]
+        return tuple(
+            _view(attrs.evolve(each, last_used_at=self._used.get(each.id, each.last_used_at))) for each in living
+        )
 
     async def revoke(self, key_id: str) -> None:
         """Makes a key open nothing, from the moment that this returns. Raises NotFound where there is no such key."""
@@ -68,10 +113,16 @@ class Keys:
         await self._revoke((key_id,))
 
     async def save_use(self) -> None:
-        """Records when keys were last used; call it now and then, and at the end."""
+        """Records when keys were last used, and forgets those whose time is over; call it now and then, and at the end."""
         used, self._used = self._used, {}
         if used:
             await self._store.write(lambda connection: records.save_use(connection, used))
+            for key_id in used.keys() & self._living.keys():
+                self._living[key_id] = attrs.evolve(self._living[key_id], last_used_at=used[key_id])
+        now = clock.unix_now()
+        await self._revoke(
+            tuple(each.id for each in self._living.values() if each.expires_at is not None and each.expires_at <= now)
+        )
 
     async def local_token(self, path: Path) -> str:
         """The token in the file at `path`, for programs of the daemon's own user; where it no longer opens anything, a new one.
@@ -89,15 +140,28 @@ class Keys:
             _write_private(path, view.token)
             return view.token
 
-    async def _mint(self, name: str, role: Role, owner: str) -> TokenView:
+    async def _mint(
+        self,
+        name: str,
+        role: Role,
+        owner: str,
+        *,
+        seconds: float | None = None,
+        colony: str | None = None,
+        browser: bool = False,
+    ) -> TokenView:
         token, parsed = mint()
+        now = clock.unix_now()
         record = KeyRecord(
             id=parsed.id,
             name=name,
             owner=owner,
             role=role,
             secret_hash=hashed(parsed.secret),
-            created_at=clock.unix_now(),
+            created_at=now,
+            expires_at=None if seconds is None else now + seconds,
+            colony=colony,
+            browser=browser,
         )
         await self._store.write(lambda connection: records.add_key(connection, record))
         self._living[record.id] = record
@@ -116,6 +180,19 @@ class Keys:
             raise
 
 
+def house_owner() -> str:
+    """The daemon's own user: the person to whom everything belongs."""
+    return user_name(os.getuid())
+
+
+def user_name(uid: int) -> str:
+    """The name of a user of this machine."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
+
+
 def _view(record: KeyRecord, token: str | None = None) -> TokenView:
     return TokenView(
         id=record.id,
@@ -123,6 +200,11 @@ def _view(record: KeyRecord, token: str | None = None) -> TokenView:
         role=record.role.value,
         created_at=clock.rfc3339(record.created_at),
         token=token,
+        person=record.owner,
+        colony=record.colony,
+        browser=record.browser,
+        expires_at=None if record.expires_at is None else clock.rfc3339(record.expires_at),
+        last_used_at=None if record.last_used_at is None else clock.rfc3339(record.last_used_at),
     )
 
 

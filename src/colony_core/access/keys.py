@@ -26,17 +26,16 @@ _TOKEN = re.compile(
     rf"{PREFIX}([0-9A-Za-z]{{{ID_LETTERS}}})_([0-9A-Za-z]{{{SECRET_LETTERS}}})_([0-9A-Za-z]{{{CHECK_LETTERS}}})"
 )
 
+_SECRETS = re.compile(rf"({PREFIX}[0-9A-Za-z]{{0,{ID_LETTERS}}})[0-9A-Za-z_]*")
+
 
 class Role(enum.Enum):
-    """What the holder of a key may do."""
+    """What the holder of a key may do: all; look; look at one colony and restart its services (agent); nothing yet (garden)."""
 
     APE = "ape"
     VIEWER = "viewer"
-
-    @property
-    def may_change(self) -> bool:
-        """Whether the holder may do more than look."""
-        return self is Role.APE
+    AGENT = "agent"
+    GARDEN = "garden"
 
 
 def parse_role(text: str) -> Role:
@@ -47,17 +46,25 @@ def parse_role(text: str) -> Role:
         raise Invalid(
             "unknown-role",
             f"there are no keys for the role {text!r}",
-            "ape (may do everything) or viewer (may look)",
+            "ape (may do everything), viewer (may look), agent (its own colony) or garden",
         ) from None
 
 
 @attrs.frozen(kw_only=True)
 class Identity:
-    """Who is asking. `id` is stable and told in logs; it is no secret."""
+    """Who is asking. `id` is stable and told in logs; it is no secret.
+
+    `person` is whom colonies belong to, whichever key is used; `house` says that it is the daemon's own user, to whom all belong.
+    `colony` is the id of an agent's only colony; `browser` says that a cookie told who it is.
+    """
 
     id: str
     name: str
     role: Role
+    person: str = ""
+    house: bool = False
+    colony: str | None = None
+    browser: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +79,9 @@ class KeyRecord:
     secret_hash: str = attrs.field(repr=False)
     created_at: float
     last_used_at: float | None = None
+    expires_at: float | None = None
+    colony: str | None = None
+    browser: bool = False
 
 
 @attrs.frozen
@@ -105,6 +115,16 @@ def hashed(secret: str) -> str:
 def matches(secret: str, secret_hash: str) -> bool:
     """Whether this is the secret that was hashed; takes the same time wherever they differ."""
     return hmac.compare_digest(hashed(secret), secret_hash)
+
+
+def redacted(text: str) -> str:
+    """The text with the secret of every token in it left out."""
+    return _SECRETS.sub(r"\1…", text)
+
+
+def random_secret() -> str:
+    """256 bits that nobody can guess."""
+    return _random(SECRET_LETTERS)
 
 
 def _random(letters: int) -> str:

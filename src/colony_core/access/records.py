@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 from sqlalchemy import (
+    Boolean,
     Column,
     Connection,
     Float,
@@ -36,6 +38,9 @@ keys = Table(
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float),
     Column("last_used_at", Float),
+    Column("expires_at", Float),
+    Column("colony", Text),
+    Column("browser", Boolean, nullable=False, server_default="0"),
     UniqueConstraint("secret_hash", name="uq_keys_secret_hash"),
 )
 
@@ -52,6 +57,25 @@ idempotency = Table(
     Column("created_at", Float, nullable=False),
 )
 Index("ix_idempotency_created_at", idempotency.c.created_at)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("who", Text),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("skipped", Integer, nullable=False),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -110,3 +134,26 @@ def put_answer(connection: Connection, record: AnswerRecord) -> None:
 def forget_answers(connection: Connection, before: float) -> None:
     """Drops answers that were given before that moment."""
     connection.execute(delete(idempotency).where(idempotency.c.created_at < before))
+
+
+def add_audit(connection: Connection, entry: Mapping[str, Any], *, every: int, keep: int, strangers: int) -> None:
+    """Writes an entry down; now and then drops what is more than is kept of those who were known, and of strangers."""
+    values = {name: value for name, value in entry.items() if name != "seq"}
+    row = connection.execute(insert(audit).values(values)).inserted_primary_key
+    assert row is not None
+    if row[0] % every == 0:
+        for kind, most in ((audit.c.who.is_not(None), keep), (audit.c.who.is_(None), strangers)):
+            edge = select(audit.c.seq).where(kind).order_by(audit.c.seq.desc()).offset(most).limit(1).scalar_subquery()
+            connection.execute(delete(audit).where(kind, audit.c.seq <= edge))
+
+
+def audit_page(connection: Connection, after: int | None, limit: int, person: str | None) -> list[dict[str, Any]]:
+    """Entries behind `after`, or the newest; oldest first."""
+    chosen = select(audit)
+    if person is not None:
+        chosen = chosen.where(audit.c.person == person)
+    if after is None:
+        rows = connection.execute(chosen.order_by(audit.c.seq.desc()).limit(limit)).mappings().all()[::-1]
+    else:
+        rows = connection.execute(chosen.where(audit.c.seq > after).order_by(audit.c.seq).limit(limit)).mappings().all()
+    return [dict(row) for row in rows]

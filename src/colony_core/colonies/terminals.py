@@ -79,6 +79,7 @@ class Terminals:
             TerminalOpened(
                 colony=colony.name,
                 colony_id=colony.id,
+                owner=colony.record.owner,
                 terminal=self._id(process),
                 command=process.note["command"],
                 opened_by=opened_by,
@@ -156,7 +157,12 @@ class Terminals:
         colony = self._colony
         colony.means.bus.publish(
             TerminalClosed(
-                colony=colony.name, colony_id=colony.id, terminal=self._id(process), code=code, reason=reason
+                colony=colony.name,
+                colony_id=colony.id,
+                owner=colony.record.owner,
+                terminal=self._id(process),
+                code=code,
+                reason=reason,
             )
         )
 

@@ -170,9 +170,33 @@ def tokens() -> Call:
     return _get("/api/tokens", reply="TokenView", many=True)
 
 
-def mint_token(name: str, *, role: str = "ape") -> Call:
+def mint_token(
+    name: str,
+    *,
+    role: str = "ape",
+    seconds: float | None = None,
+    colony: str | None = None,
+    person: str | None = None,
+) -> Call:
     """A new key; its token is told once, in this answer."""
-    return _post("/api/tokens", {"name": name, "role": role}, reply="TokenView")
+    body = {"name": name, "role": role, "seconds": seconds, "colony": colony, "person": person}
+    return _post("/api/tokens", body, reply="TokenView")
+
+
+def login() -> Call:
+    """A link that opens a browser's session, once and within a minute."""
+    return Call(method="POST", path="/api/logins", reply="LoginView")
+
+
+def logout() -> Call:
+    """Ends the browser's session that asks."""
+    return Call(method="POST", path="/api/logout")
+
+
+def audit(*, after: int | None = None, limit: int | None = None, wait_seconds: float | None = None) -> Call:
+    """Writes, done and refused, behind the number `after`, or the newest."""
+    query = {"after": after, "limit": limit, "wait_seconds": wait_seconds}
+    return _get("/api/audit", query, reply="AuditView", many=True)
 
 
 def revoke_token(token_id: str) -> Call:

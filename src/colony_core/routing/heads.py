@@ -12,6 +12,7 @@ import attrs
 from .bodies import CHUNKED, UNTIL_CLOSE
 
 SESSION_COOKIE = b"colony_session"
+SESSION_COOKIES = {SESSION_COOKIE, b"__Host-" + SESSION_COOKIE}
 TOKEN_PATTERN = rb"cut_[0-9]+_"
 
 _CHARACTER = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
@@ -273,7 +274,7 @@ def _take_out_secrets(fields: _Fields) -> None:
     for index, value in enumerate(fields.all(b"cookie")):
         if SESSION_COOKIE in value:
             pairs = [pair.strip(b" \t") for pair in value.split(b";")]
-            kept = [pair for pair in pairs if pair.partition(b"=")[0].rstrip(b" \t") != SESSION_COOKIE]
+            kept = [pair for pair in pairs if pair.partition(b"=")[0].rstrip(b" \t") not in SESSION_COOKIES]
             if len(kept) < len(pairs):
                 fields.replace(b"cookie", index, b"\r\nCookie: " + b"; ".join(kept) if any(kept) else b"")
     for index, value in enumerate(fields.all(b"authorization")):

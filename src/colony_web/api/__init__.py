@@ -2,7 +2,7 @@
 
 from colony_web.routes import Route
 
-from . import colonies, events, logs, services, system, tokens, usage
+from . import audit, colonies, events, logins, logs, services, system, tokens, usage
 
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
@@ -12,6 +12,8 @@ ROUTES: tuple[Route, ...] = (
     *events.ROUTES,
     *tokens.ROUTES,
     *usage.ROUTES,
+    *logins.ROUTES,
+    *audit.ROUTES,
 )
 
 __all__ = ["ROUTES"]

@@ -6,9 +6,12 @@ from urllib.parse import quote
 import attrs
 from quart import request
 
+from colony_core.access import CHANGING, LOOKING
 from colony_core.errors import Invalid
 from colony_core.views import ApplyRequest, ApplyView, ColonyView, NewColony, StopRequest
+from colony_web.context import note_target
 from colony_web.house import House
+from colony_web.rights import visible
 from colony_web.routes import Call, Reply, Route
 
 State = Literal["spawning", "provisioning", "building", "running", "stopping", "stopped", "failed"]
@@ -24,12 +27,14 @@ class ListQuery:
 async def list_colonies(house: House, call: Call) -> tuple[ColonyView, ...]:
     """All colonies, by name; with `state` only those in that state."""
     query: ListQuery = call.query
-    return tuple(view for view in house.colonies() if query.state in (None, view.state))
+    wanted = (view for view in house.colonies() if query.state in (None, view.state))
+    return tuple(view for view in wanted if visible(house, call.identity, view))
 
 
 async def create_colony(house: House, call: Call) -> Reply:
     """Makes a colony from a folder. Answers once it is recorded; events tell of its start. A dry run checks all and makes nothing."""
-    view = await house.spawn(call.body, owner=call.identity.name)
+    note_target(call.body.name[:200])
+    view = await house.spawn(call.body, owner=call.identity.person)
     if call.body.dry_run:
         return Reply(value=view, status=200)
     return Reply(value=view, headers={"Location": f"{request.root_path}/api/colonies/{quote(view.id)}"})
@@ -82,6 +87,7 @@ def _change(verb: str, handler: object, body: type | None = None) -> Route:
         returns=ColonyView,
         status=202,
         tag="colonies",
+        roles=CHANGING,
         problems=(404, 409),
     )
 
@@ -94,6 +100,7 @@ ROUTES = (
         query=ListQuery,
         returns=tuple[ColonyView, ...],
         tag="colonies",
+        roles=LOOKING,
     ),
     Route(
         method="POST",
@@ -105,6 +112,7 @@ ROUTES = (
         status=201,
         also=(200,),
         tag="colonies",
+        roles=CHANGING,
         problems=(409, 422),
     ),
     Route(
@@ -113,6 +121,7 @@ ROUTES = (
         handler=show_colony,
         returns=ColonyView,
         tag="colonies",
+        roles=LOOKING,
         problems=(404,),
     ),
     Route(
@@ -122,6 +131,7 @@ ROUTES = (
         returns=None,
         status=204,
         tag="colonies",
+        roles=CHANGING,
         problems=(404,),
     ),
     _change("start", start_colony),
@@ -134,6 +144,7 @@ ROUTES = (
         body=ApplyRequest,
         returns=ApplyView,
         tag="colonies",
+        roles=CHANGING,
         problems=(404, 409, 422),
     ),
 )

@@ -8,11 +8,13 @@ import trio
 from msgspec import Meta
 from quart import Response
 
+from colony_core.access import LOOKING
 from colony_core.journal import Entry, Selection
 from colony_web.context import current_scope
 from colony_web.drain import drained
 from colony_web.house import House
 from colony_web.queries import Cursor, Names, wanted_events
+from colony_web.rights import told_events
 from colony_web.routes import Call, Route
 
 
@@ -31,7 +33,7 @@ class EventsQuery:
 async def list_events(house: House, call: Call) -> Response:
     """Events behind `after` (default: the newest). A hole in what is still kept comes as an event of the type `missed`."""
     query: EventsQuery = call.query
-    selection = wanted_events(query)
+    selection = told_events(house, call.identity, wanted_events(query))
     if query.after is None:
         return _told(await house.journal.newest(query.limit, selection=selection))
     after = house.journal.cursor(query.after)
@@ -71,6 +73,7 @@ ROUTES = (
         query=EventsQuery,
         returns=list[dict[str, Any]],
         tag="events",
+        roles=LOOKING,
         problems=(409,),
     ),
 )

@@ -2,6 +2,7 @@
 
 import attrs
 
+from colony_core.access import LOOKING
 from colony_core.views import LogPageView
 from colony_web.house import House
 from colony_web.queries import Count, Cursor, Moment, moment, wanted_services
@@ -43,6 +44,7 @@ ROUTES = (
         query=LogQuery,
         returns=LogPageView,
         tag="logs",
+        roles=LOOKING,
         problems=(404,),
     ),
 )

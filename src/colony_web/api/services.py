@@ -1,5 +1,6 @@
 """The services of a colony: list, start, stop, restart."""
 
+from colony_core.access import LOOKING, OWN
 from colony_core.views import ServiceView, StopRequest
 from colony_web.house import House
 from colony_web.routes import Call, Route
@@ -38,6 +39,7 @@ def _change(verb: str, handler: object, body: type | None = None) -> Route:
         returns=ServiceView,
         status=202,
         tag="services",
+        roles=OWN,
         problems=(404, 409),
     )
 
@@ -49,6 +51,7 @@ ROUTES = (
         handler=list_services,
         returns=tuple[ServiceView, ...],
         tag="services",
+        roles=LOOKING,
         problems=(404,),
     ),
     _change("start", start_service),

@@ -4,6 +4,7 @@ from typing import Any
 
 import attrs
 
+from colony_core.access import ALL_ROLES, CHANGING, PEOPLE
 from colony_core.views import ReloadView, ShutdownRequest, SystemView
 from colony_web.house import House
 from colony_web.routes import Call, Route
@@ -47,10 +48,25 @@ async def shut_down(house: House, call: Call) -> Accepted:
 
 
 ROUTES = (
-    Route(method="GET", rule="/api/system", handler=show_system, returns=SystemView, tag="system"),
-    Route(method="GET", rule="/api/system/tree", handler=show_tree, returns=TreeView, tag="system"),
+    Route(method="GET", rule="/api/system", handler=show_system, returns=SystemView, tag="system", roles=ALL_ROLES),
     Route(
-        method="POST", rule="/api/system/reload", handler=reload, returns=ReloadView, tag="system", problems=(409, 422)
+        method="GET",
+        rule="/api/system/tree",
+        handler=show_tree,
+        returns=TreeView,
+        tag="system",
+        roles=PEOPLE,
+        house=True,
+    ),
+    Route(
+        method="POST",
+        rule="/api/system/reload",
+        handler=reload,
+        returns=ReloadView,
+        tag="system",
+        problems=(409, 422),
+        roles=CHANGING,
+        house=True,
     ),
     Route(
         method="POST",
@@ -60,5 +76,7 @@ ROUTES = (
         returns=Accepted,
         status=202,
         tag="system",
+        roles=CHANGING,
+        house=True,
     ),
 )

@@ -2,30 +2,50 @@
 
 import attrs
 
+from colony_core.access import CHANGING, belongs_to
+from colony_core.errors import NotAllowed, NotFound
 from colony_core.views import NewToken, TokenView
+from colony_web.context import note_target
 from colony_web.house import House
+from colony_web.rights import colony_for
 from colony_web.routes import Call, Reply, Route
 
 
 async def list_tokens(house: House, call: Call) -> tuple[TokenView, ...]:
-    """All keys, without their secrets."""
-    return house.keys.list()
+    """The keys of whoever asks, without their secrets; for the daemon's own user, everybody's."""
+    return tuple(view for view in house.keys.list() if belongs_to(call.identity, view.person))
 
 
 async def create_token(house: House, call: Call) -> Reply:
     """Makes a key. Its `token` is told this once: neither the store nor a repeated request holds it."""
-    request: NewToken = call.body
-    view = await house.keys.mint(request.name, request.role, owner=call.identity.name)
+    asked: NewToken = call.body
+    person = asked.person or call.identity.person
+    if not belongs_to(call.identity, person):
+        raise NotAllowed("not-your-key", f"only the daemon's own user makes keys for {person[:64]!r}", "leave it out")
+    colony = colony_for(house, call.identity, asked.colony, change=True).id if asked.colony is not None else None
+    view = await house.keys.mint(asked.name, asked.role, owner=person, seconds=asked.seconds, colony=colony)
+    note_target(f"key {view.id}")
     return Reply(value=view, stored=attrs.evolve(view, token=None), headers={"Cache-Control": "no-store"})
 
 
 async def revoke_token(house: House, call: Call) -> None:
     """Makes a key open nothing any more."""
-    await house.keys.revoke(call.path["token_id"])
+    key_id = call.path["token_id"]
+    if not any(view.id == key_id and belongs_to(call.identity, view.person) for view in house.keys.list()):
+        raise NotFound("token-not-found", f"no key has the id {key_id[:80]!r}", "colony token ls shows the ids")
+    note_target(f"key {key_id}")
+    await house.keys.revoke(key_id)
 
 
 ROUTES = (
-    Route(method="GET", rule="/api/tokens", handler=list_tokens, returns=tuple[TokenView, ...], tag="tokens"),
+    Route(
+        method="GET",
+        rule="/api/tokens",
+        handler=list_tokens,
+        returns=tuple[TokenView, ...],
+        tag="tokens",
+        roles=CHANGING,
+    ),
     Route(
         method="POST",
         rule="/api/tokens",
@@ -35,6 +55,8 @@ ROUTES = (
         returns=TokenView,
         status=201,
         tag="tokens",
+        problems=(404,),
+        roles=CHANGING,
     ),
     Route(
         method="DELETE",
@@ -44,5 +66,6 @@ ROUTES = (
         status=204,
         tag="tokens",
         problems=(404,),
+        roles=CHANGING,
     ),
 )

@@ -14,12 +14,13 @@ import trio
 from quart import websocket
 
 from colony_core import wire
+from colony_core.access import CHANGING
 from colony_core.errors import ColonyError, Invalid, TooSlow
 from colony_core.views import ExecRequest
-from colony_web.auth import require_change
-from colony_web.context import current_identity, current_request_id
+from colony_web.context import current_identity, current_request_id, note_target
 from colony_web.house import House, Running
 from colony_web.problems import problem_of
+from colony_web.rights import colony_for, require_role
 from colony_web.routes import read_query
 
 from .sockets import closed_on_drain, discard_messages
@@ -34,9 +35,9 @@ CLOSE_CODES = 4000
 
 async def run_command(house: House, ref: str) -> None:
     """Runs one command for one socket."""
-    require_change(current_identity())
+    require_role(current_identity(), CHANGING)
     read_query(websocket, None)
-    house.colony(ref)
+    note_target(colony_for(house, current_identity(), ref, change=True).name)
     await websocket.accept()
     try:
         async with closed_on_drain(house):

@@ -10,9 +10,12 @@ import attrs
 import trio
 from quart import Response, request, websocket
 
+from colony_core.access import LOOKING
 from colony_core.journal import Entry, Selection
+from colony_web.context import current_identity
 from colony_web.house import House
 from colony_web.queries import LAST_EVENT_ID, Cursor, Names, last_event_id, wanted_events
+from colony_web.rights import require_role, told_events
 from colony_web.routes import Call, Route, read_query
 
 from .sockets import closed_on_drain, discard_messages
@@ -31,8 +34,9 @@ class FollowQuery:
 
 async def follow_events(house: House) -> None:
     """Sends every wanted event behind `after`. Nobody waits for a slow reader."""
+    require_role(current_identity(), LOOKING)
     query: FollowQuery = read_query(websocket, FollowQuery)
-    selection = wanted_events(query)
+    selection = told_events(house, current_identity(), wanted_events(query))
     # Decided before the client is answered: what happens from then on is news to it.
     after = house.journal.cursor(query.after)
     await websocket.accept()
@@ -51,7 +55,7 @@ async def stream_events(house: House, call: Call) -> Response:
     that are gone; `end` comes last, when the daemon goes down.
     """
     query: FollowQuery = call.query
-    selection = wanted_events(query)
+    selection = told_events(house, call.identity, wanted_events(query))
     last_seen = last_event_id(request.headers.get("Last-Event-ID"))
     after = house.journal.cursor(query.after if last_seen is None else last_seen)
     return streamed(house, partial(_events, house, after, selection), ended="log-ended")
@@ -77,6 +81,7 @@ ROUTES = (
         returns=str,
         media_type="text/event-stream",
         tag="events",
+        roles=LOOKING,
         problems=(409,),
         parameters=(LAST_EVENT_ID,),
     ),

@@ -7,6 +7,7 @@ import trio
 from quart import Response, request
 
 from colony_core import wire
+from colony_core.access import LOOKING
 from colony_core.events import Missed
 from colony_core.views import LogLineView
 from colony_web.house import House
@@ -80,6 +81,7 @@ ROUTES = (
         returns=str,
         media_type="text/event-stream",
         tag="logs",
+        roles=LOOKING,
         problems=(404,),
         parameters=(LAST_EVENT_ID,),
     ),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from colony_core.access import Identity, Keys, Role
+from colony_core import clock
+from colony_core.access import Identity, Keys, Role, house_owner
 from colony_core.errors import Invalid, NotAllowed, NotFound
 from colony_core.store import Store
 
@@ -24,7 +25,7 @@ async def test_a_key_opens_also_after_a_restart(store: Store) -> None:
     keys = await loaded(store)
     view = await keys.mint("ci", "viewer")
     assert view.token
-    expected = Identity(id=view.id, name="ci", role=Role.VIEWER)
+    expected = Identity(id=view.id, name="ci", role=Role.VIEWER, person=house_owner(), house=True)
     assert keys.authenticate(view.token) == expected
     assert (await loaded(store)).authenticate(view.token) == expected
 
@@ -96,7 +97,7 @@ async def test_a_bad_name_is_refused(store: Store, name: str) -> None:
 
 async def test_the_name_of_the_daemons_own_key_and_unknown_roles_are_refused(store: Store) -> None:
     keys = await loaded(store)
-    for name, role, code in (("local", "ape", "reserved-name"), ("a", "agent", "unknown-role")):
+    for name, role, code in (("local", "ape", "reserved-name"), ("a", "queen", "unknown-role")):
         with pytest.raises(Invalid) as caught:
             await keys.mint(name, role)
         assert caught.value.code == code
@@ -125,7 +126,9 @@ async def test_the_local_token_is_made_once_and_used_again(store: Store, tmp_pat
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     keys = await loaded(store)
     assert await keys.local_token(path) == token
-    assert keys.authenticate(token) == Identity(id=keys.list()[0].id, name="local", role=Role.APE)
+    assert keys.authenticate(token) == Identity(
+        id=keys.list()[0].id, name="local", role=Role.APE, person=house_owner(), house=True
+    )
     assert [view.name for view in keys.list()] == ["local"]
 
 
@@ -183,3 +186,54 @@ async def test_a_run_folder_that_cannot_be_written_is_told(store: Store, tmp_pat
     with pytest.raises(NotAllowed) as caught:
         await (await loaded(store)).local_token(tmp_path / "file" / "token")
     assert caught.value.code == "token-file"
+
+
+async def test_a_key_of_another_person_is_not_the_houses(store: Store) -> None:
+    keys = await loaded(store)
+    view = await keys.mint("laptop", "ape", owner="ann")
+    found = keys.authenticate(view.token or "")
+    assert found == Identity(id=view.id, name="laptop", role=Role.APE, person="ann", house=False)
+
+
+async def test_a_key_ends_with_its_time_and_is_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = await loaded(store)
+    brief, lasting = await keys.mint("brief", "ape", seconds=60), await keys.mint("lasting", "ape")
+    assert keys.authenticate(brief.token or "") is not None
+    now = clock.unix_now()
+    monkeypatch.setattr(clock, "unix_now", lambda: now + 61)
+    for guard in (keys, await loaded(store)):
+        assert guard.authenticate(brief.token or "") is None
+        assert guard.authenticate(lasting.token or "") is not None
+        assert [view.name for view in guard.list()] == ["lasting"]
+    await keys.save_use()
+    monkeypatch.undo()
+    assert [view.name for view in (await loaded(store)).list()] == ["lasting"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 1e12])
+async def test_a_time_that_is_none_is_refused(store: Store, seconds: float) -> None:
+    with pytest.raises(Invalid, match="no time that a key may last"):
+        await (await loaded(store)).mint("a", "ape", seconds=seconds)
+
+
+async def test_an_agents_key_is_for_one_colony_and_no_other_key_is(store: Store) -> None:
+    keys = await loaded(store)
+    view = await keys.mint("a", "agent", colony="col_1")
+    found = (await loaded(store)).authenticate(view.token or "")
+    assert found is not None
+    assert (found.role, found.colony) == (Role.AGENT, "col_1")
+    for role, colony in (("agent", None), ("ape", "col_1")):
+        with pytest.raises(Invalid, match="role agent is for one colony"):
+            await keys.mint("b", role, colony=colony)
+
+
+async def test_a_browsers_session_is_good_in_a_cookie_only_and_a_token_never(store: Store) -> None:
+    keys = await loaded(store)
+    owner = keys.authenticate((await keys.mint("a", "viewer", owner="ann")).token or "")
+    assert owner is not None
+    session = (await keys.open_session(owner, seconds=60)).token or ""
+    found = keys.authenticate(session, browser=True)
+    assert found is not None
+    assert (found.person, found.role, found.browser) == ("ann", Role.VIEWER, True)
+    assert keys.authenticate(session) is None
+    assert keys.authenticate((await keys.mint("b", "ape")).token or "", browser=True) is None
