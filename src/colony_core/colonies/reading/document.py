@@ -18,7 +18,7 @@ from colony_core.naming import check_colony_name, check_service_name
 from . import checks as check
 from .environment import normal_environment
 from .lines import Path, locate
-from .mistakes import DOCS, Mistake, Mistakes, Table
+from .mistakes import DOCS, Mistake, Mistakes, Table, shortened
 from .services import normal_services
 
 MAX_BYTES = 2**20
@@ -188,7 +188,7 @@ def _template_name(
         nearest = did_you_mean(name, list(templates)) if isinstance(name, str) else ""
         hint = f"did you mean {nearest}?" if nearest else f"templates: {', '.join(sorted(templates)) or 'none'}"
         mistake = Mistake(
-            f"no template is called {check.shortened(name) if isinstance(name, str) else check.described(name)}",
+            f"no template is called {shortened(name) if isinstance(name, str) else check.described(name)}",
             hint,
             code="unknown-template",
         )
