@@ -37,7 +37,7 @@ def resolve(colonies: Colonies, target: Target) -> Upstream | Refusal:
             f"Colony {colony.name} has no service with a port.",
             "give a service a port in colony.toml",
         )
-    return Upstream(partial(_connect, colony, port), f"{colony.id}:{colony.cell.inode}:{port}")
+    return Upstream(partial(_connect, colony, port), f"{colony.name}:{port}", f"{colony.id} {colony.cell.inode}")
 
 
 async def _connect(colony: Colony, port: int) -> trio.abc.Stream:

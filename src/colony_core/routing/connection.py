@@ -152,7 +152,7 @@ class Connection:
         if service is not None and not (
             isinstance(place, Upstream)
             and service.usable
-            and service.label == place.label
+            and service.place == place
             and (request.repeatable or not service.wire.is_stale())
         ):
             service.drop()
@@ -185,7 +185,7 @@ class Connection:
     async def _connect(self, place: Upstream) -> Service | Refusal:
         try:
             with trio.fail_after(CONNECT_SECONDS):
-                return Service(place.label, wire_of(await place.connect()))
+                return Service(place, wire_of(await place.connect()))
         except trio.TooSlowError:
             return too_slow(place.label, CONNECT_SECONDS)
         except OSError as error:
@@ -333,7 +333,7 @@ class Connection:
         if isinstance(opened, Refusal):
             raise _Failed(opened)
         service = exchange.service
-        stale, service.wire, service.label = service.wire, opened.wire, opened.label
+        stale, service.wire, service.place = service.wire, opened.wire, opened.place
         exchange.reused = False
         await stale.close()
         try:
@@ -349,10 +349,10 @@ class Connection:
         while True:
             end = data.find(b"\r\n\r\n")
             if end > HEAD_BYTES or (end < 0 and len(data) > HEAD_BYTES):
-                raise _Failed(bad_answer(service.label, f"its head is larger than {HEAD_BYTES // 1024} KiB"))
+                raise _Failed(bad_answer(service.place.label, f"its head is larger than {HEAD_BYTES // 1024} KiB"))
             if end < 0:
                 if ended:
-                    raise _Failed(broke_off(service.label))
+                    raise _Failed(broke_off(service.place.label))
                 more = await _read(service.wire)
                 ended = not more
                 data += more
@@ -360,10 +360,10 @@ class Connection:
             try:
                 response = parse_response(data[: end + 4], request=request)
             except BadHead as bad:
-                raise _Failed(bad_answer(service.label, bad.message)) from None
+                raise _Failed(bad_answer(service.place.label, bad.message)) from None
             data = data[end + 4 :]
             if response.status == 101 and not request.upgrade:
-                raise _Failed(bad_answer(service.label, "it changes the protocol without being asked"))
+                raise _Failed(bad_answer(service.place.label, "it changes the protocol without being asked"))
             if response.status >= 200 or response.status == 101:
                 return response, data
             if not request.old:

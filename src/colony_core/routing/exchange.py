@@ -19,12 +19,13 @@ HALF_CLOSED_SECONDS = 30
 class Upstream:
     """A service that can be reached; `connect` opens a connection or raises OSError or ColonyError.
 
-    Two upstreams with the same label are the same place, between which connections may be reused; so the label must change when a
-    colony or its namespace is made anew.
+    Two upstreams with the same label and key are the same place, between which connections may be reused; so the key must change when
+    a colony or its namespace is made anew. The label is for people.
     """
 
     connect: Callable[[], Awaitable[trio.abc.Stream]] = attrs.field(eq=False)
     label: str
+    key: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -50,10 +51,10 @@ class Rules:
 class Service:
     """An open connection to a service, and the scope of the task that reads from it."""
 
-    __slots__ = ("label", "scope", "usable", "wire")
+    __slots__ = ("place", "scope", "usable", "wire")
 
-    def __init__(self, label: str, wire: Wire) -> None:
-        self.label = label
+    def __init__(self, place: Upstream, wire: Wire) -> None:
+        self.place = place
         self.wire = wire
         self.scope = trio.CancelScope()
         self.usable = True
