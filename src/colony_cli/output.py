@@ -178,6 +178,10 @@ class Output:
                 self.note(f"hint: {clean(rest)}")
         elif error.hint:
             self.note(f"hint: {clean(error.hint)}")
+        for other in error.details.get("errors", [])[1:]:
+            if isinstance(other, dict):  # one more mistake of a manifest
+                place = f"line {other.get('line')}: {other.get('path')}"
+                self.note("  " + clean(f"{place}: {other.get('message')}; {other.get('hint')}"))
         if self.verbose:
             for key, value in {"code": error.code, **error.details}.items():
                 self.note(f"  {clean(key)}: {clean(value if isinstance(value, str) else _json(value))}")

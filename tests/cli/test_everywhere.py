@@ -107,6 +107,17 @@ def test_details_of_an_error_are_told_on_request(house: StandIn, colony: Command
     assert colony("ls", "--json").error["details"] == {"line": 3}
 
 
+def test_each_mistake_of_a_manifest_is_told_with_its_line(house: StandIn, colony: Command) -> None:
+    mistakes = [
+        {"line": 1, "path": "services.a", "message": "the command is missing", "hint": "write one"},
+        {"line": 2, "path": "services.a.commnd", "message": "unknown key 'commnd'", "hint": "did you mean command?"},
+    ]
+    problem = {"code": "invalid-manifest", "detail": "colony.toml:1: the command is missing", "hint": "write one"}
+    house.problems["GET /api/colonies"] = (422, problem | {"details": {"line": 1, "errors": mistakes}})
+    [_, _, second] = colony("ls").err.splitlines()
+    assert second == "  line 2: services.a.commnd: unknown key 'commnd'; did you mean command?"
+
+
 def test_what_an_error_says_cannot_steer_the_terminal(house: StandIn, colony: Command) -> None:
     house.problems["GET /api/colonies"] = (500, {"code": "x", "detail": "\x1b[2J\nb", "hint": "\x07"})
     assert colony("ls").err == "error: ^[[2J^Jb\nhint: ^G\n"
