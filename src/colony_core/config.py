@@ -2,6 +2,8 @@
 
 Sources, later wins: the defaults below, `/etc/colony/config.toml`, `$COLONY_CONFIG` or `~/.config/colony/config.toml`,
 `COLONY_<SECTION>__<KEY>`, and what the caller gives. An unknown key is an error that names the nearest known one.
+
+The file is long because every setting of every room stands in it, with its sentence.
 """
 
 import ipaddress

@@ -2,6 +2,8 @@
 
 Crash-only: it may be killed at any instant. The next one finds every colony in the store, its cells in the kernel and its processes at the
 keeper; it adopts what lives, starts what should, and clears what is left over.
+
+The file is long because every verb of the house stands in it, in a line or two each.
 """
 
 import ipaddress

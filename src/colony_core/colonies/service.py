@@ -2,6 +2,8 @@
 
 The keeper holds the process; this task only waits for it. When the daemon was killed, the next one finds the process by its key and goes on
 waiting; an end that happened in between is told by the keeper and decides the restart as any other.
+
+The file is long because requests and the task both change the state of a service, and should be read together.
 """
 
 import secrets

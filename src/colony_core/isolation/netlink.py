@@ -1,6 +1,8 @@
 """Netlink requests: encoded once by pyroute2 from sentinel values, then only patched; sent over plain sockets.
 
 A batch is one send and one acknowledgement per request. It is no transaction: whoever sends one undoes its cell when it fails.
+
+The file is long because every message that a cell needs is a template here, and nowhere else.
 """
 
 import errno

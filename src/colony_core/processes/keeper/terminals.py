@@ -6,6 +6,8 @@ with the newest, and neither the program nor another viewer notices.
 
 A terminal has one size. Whoever was the last to come, to type or to resize decides it (as in tmux since 3.1): with the smallest of all a
 forgotten window would crimp everybody for ever.
+
+The file is long because a terminal and its viewers share one state, which should be read in one place.
 """
 
 import errno
