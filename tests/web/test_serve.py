@@ -539,3 +539,27 @@ async def test_a_websocket_is_refused_as_a_problem(serving: Start, house: Cardbo
         await stream.send_all((UPGRADE % b"/ws").replace(b"localhost", b"localhost:%d" % served.port) + b"\r\n")
         answer = await read_answer(stream)
     assert (answer.status, answer.json["code"]) == (401, "token-required")
+
+
+async def test_a_client_that_hangs_up_while_it_waits_is_no_failure(serving: Start, caplog: Any) -> None:
+    app = ColonyApp("waiting")
+    waiting, over = trio.Event(), trio.Event()
+
+    @app.get("/waits")
+    async def waits() -> str:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                waiting.set()
+        finally:
+            over.set()
+        return "never"
+
+    served = await serving(app)
+    stream = await served.unix()
+    await stream.send_all(b"GET /waits HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await waiting.wait()
+    await stream.aclose()
+    await over.wait()
+    await trio.testing.wait_all_tasks_blocked()
+    assert not caplog.records
