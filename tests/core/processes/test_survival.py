@@ -259,6 +259,24 @@ async def test_the_keeper_is_alone_in_its_session_and_lets_nobody_in(place: Any)
         assert (await process.wait()).reason == "killed by SIGTERM"
 
 
+@pytest.mark.kernel
+async def test_nobody_in_another_network_is_let_in(place: Any) -> None:
+    ask = (
+        "import socket, sys; line = socket.socket(socket.AF_UNIX); line.connect(sys.argv[1]);"
+        ' line.sendall(b\'{"id": 1, "op": "hello", "protocol": 1}\\n\'); print(line.recv(100))'
+    )
+    apart = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+    async with place.open() as keeper:
+        await keeper.note(place.log, "so that it stays")
+    program = [sys.executable, "-I", "-S", "-c", ask, str(place.run_dir / "keeper.sock")]
+    from_here = await trio.run_process(program, capture_stdout=True)
+    from_there = await trio.run_process([*apart, *program], capture_stdout=True, capture_stderr=True, check=False)
+    assert b'"ok"' in from_here.stdout
+    assert from_there.stdout.strip() == b"b''" or from_there.stderr.splitlines()[-1].startswith(
+        (b"BrokenPipeError", b"ConnectionResetError")
+    )
+
+
 async def test_a_folder_with_a_long_path_is_fine(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     async with open_keeper(run_dir=deep / "run", state_dir=deep / "state") as keeper:

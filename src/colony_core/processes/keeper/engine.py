@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from . import kernel
 from .children import Child, Children
 from .exits import Exits
 from .requests import Desk
@@ -18,6 +19,7 @@ from .segments import LogWriter
 from .spawning import Spawner
 from .streams import Logs
 from .timers import Timer, Timers
+from .tree import network_inode
 from .wire import Connection, Message, WireError
 
 EVENTS_PER_TURN = 32
@@ -47,6 +49,8 @@ class Engine:
         self.say = say
         self._state = state
         self._program = program
+        self._network = network_inode(os.getpid())
+        self._sees_all = bool(kernel.permitted() >> kernel.CAP_SYS_PTRACE & 1)
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._daemon: Connection | None = None
@@ -87,7 +91,7 @@ class Engine:
             self._poll.unregister(fd)
 
     def listen(self, listener: socket.socket) -> None:
-        """Accepts daemons; peers of another user are sent away."""
+        """Accepts daemons; peers of another user or in another network are sent away."""
         listener.setblocking(False)
         self._listener = listener
         self.watch(listener.fileno(), lambda _: self._accept(listener))
@@ -155,11 +159,19 @@ class Engine:
             sock, _ = listener.accept()
         except OSError:
             return
-        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid not in (0, os.geteuid()):
+        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if uid in (0, os.geteuid()) and self._is_outside(pid):
+            self.connect(sock)
+        else:
             sock.close()
-            return
-        self.connect(sock)
+
+    def _is_outside(self, pid: int) -> bool:
+        """Whether a peer lives in no colony: one from there would start processes outside of it.
+
+        Where the keeper may look at all its processes, who cannot be looked at hides or is gone.
+        """
+        seen = network_inode(pid)
+        return seen == self._network or (seen is None and not self._sees_all)
 
     def _converse(self, connection: Connection, mask: int) -> None:
         try:
@@ -238,7 +250,7 @@ class Engine:
         if self._listener is not None:
             self._listener.close()
         if self._program:
-            self.children.reap_orphans()  # not every init is quick to do it
+            self.children.end_orphans()
         self.logs.close()
         self._poll.close()
         self._state.unlock()
