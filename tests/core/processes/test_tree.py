@@ -55,6 +55,25 @@ async def test_what_a_main_process_leaves_behind_is_gone_before_its_end_is_told(
         assert not any(map(is_alive, pids))
 
 
+async def test_what_gave_up_every_mark_is_gone_with_the_keeper(place: Any, is_alive: Any) -> None:
+    hide = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        print('hidden', os.getpid(), flush=True)\n"
+        "        os.execve('/bin/sleep', ['sleep', '1000'], {})\n"
+        "    os._exit(0)\n"
+        "time.sleep(1000)"
+    )
+    async with place.open() as keeper:
+        await keeper.start(place.python("web.1", hide))
+        (pid,) = await daemons(place, keeper, 1)
+        await place.until(lambda: b"COLONY" not in Path(f"/proc/{pid}/environ").read_bytes())
+        await keeper.shutdown(grace=5)
+    await place.until(lambda: not is_alive(pid))
+
+
 async def test_leftovers_that_obey_end_without_waiting_for_the_kill(place: Any, is_alive: Any) -> None:
     async with place.open() as keeper:
         loop = "(trap 'echo bye; exit' TERM; echo ready; touch up; while :; do sleep 0.01; done) &"

@@ -22,6 +22,7 @@ LEFTOVER_GRACE_SECONDS = 2.0
 """What the rest of a tree gets after SIGTERM when its main process ended by itself."""
 KILL_PATIENCE_SECONDS = 10.0
 """How long SIGKILL may take before the survivors are named and given up."""
+ORPHAN_SECONDS = 2.0
 LOOK_SECONDS = 0.005
 LOOK_SECONDS_MAX = 0.1
 EMPTY_LOOKS = 2
@@ -165,6 +166,16 @@ class Children:
         for pid in self._own_children() - mains:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
+
+    def end_orphans(self) -> None:
+        """Ends whoever hid from the end of its tree: for the last moment of the keeper, to which all of them have come down."""
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while (pids := self._own_children()) and time.monotonic() < deadline:
+            for pid in pids:  # nobody else reaps them, so that the numbers are theirs
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, os.WNOHANG)
+            time.sleep(LOOK_SECONDS)
 
     def _own_children(self) -> set[int]:
         try:
