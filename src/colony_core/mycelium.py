@@ -394,7 +394,8 @@ async def _keep_keeper(means: Means, kind: str, *, status: Status) -> None:
         means.bus.publish(
             HouseEvent(what="keeper_lost", message=f"the keeper (pid {keeper.pid}) died; services restart")
         )
-        await processes.kill_leftovers(keys=[process.key for process in keeper.processes()])
+        keys = [process.key for process in keeper.processes()]
+        await processes.kill_leftovers(keys=keys, networks=means.isolation.networks)
         raise processes.KeeperLost("keeper-lost", "the keeper died", "services restart by their policy")
 
 

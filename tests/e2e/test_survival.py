@@ -38,6 +38,20 @@ IDLE = """
 command = ["python3", "-c", "import time; time.sleep(600)"]
 """
 
+HIDES = """
+import os, socket, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        listener = socket.create_server(("127.0.0.1", 7000))
+        os.set_inheritable(listener.fileno(), True)
+        print("hidden", os.getpid(), flush=True)
+        os.execve("/bin/sleep", ["sleep", "600"], {})
+    os._exit(0)
+time.sleep(600)
+"""
+"""A child in another session, without parents and environment: nothing but its network tells whose it is."""
+
 
 def test_a_killed_daemon_costs_no_process_no_connection_and_no_line(daemon: Daemon) -> None:
     daemon.spawn("count", COUNTER, count_py=COUNT)
@@ -203,6 +217,26 @@ def test_with_daemon_and_keeper_killed_nothing_runs_twice(daemon: Daemon) -> Non
         lambda: (s := daemon.service("count", "count"))["state"] == "ready" and s["pid"] not in (pid, None), "a restart"
     )
     assert not alive(pid)
+
+
+@pytest.mark.parametrize("daemon_too", [False, True])
+def test_what_hides_in_a_cell_does_not_outlive_its_keeper(daemon: Daemon, *, daemon_too: bool) -> None:
+    def hidden() -> list[int]:
+        lines = daemon.send(calls.logs("sly", services=["sly"]))["lines"]
+        return [int(line["text"].split()[1]) for line in lines if line["text"].startswith("hidden")]
+
+    daemon.spawn("sly", '[services.sly]\ncommand = ["python3", "sly.py"]\nready = { log = "hidden" }\n', sly_py=HIDES)
+    daemon.until_ready("sly")
+    (first,) = hidden()
+    keeper = daemon.send(calls.system())["keeper_pid"]
+    if daemon_too:
+        daemon.kill()
+    kill(keeper)
+    if daemon_too:
+        daemon.start()
+    daemon.until(lambda: len(hidden()) > 1, "its next one has the port")
+    assert not alive(first)
+    daemon.until_ready("sly")
 
 
 def test_sigterm_leaves_colonies_running_and_sigint_does_not(daemon: Daemon) -> None:

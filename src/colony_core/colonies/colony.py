@@ -21,7 +21,7 @@ from colony_core import clock, naming
 from colony_core.errors import Broken, ColonyError, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyStateChanged
 from colony_core.isolation import Cell, serve_names
-from colony_core.processes import Keeper, KeeperLost, LogBook, Process
+from colony_core.processes import Keeper, KeeperLost, LogBook, Process, kill_leftovers
 from colony_core.supervision import (
     Child,
     ChildSpec,
@@ -469,6 +469,8 @@ class Colony:
         if cell is None:
             await isolation.clear(self.name)
             cell = await isolation.build(self.name, slot=self.record.slot)
+        elif (await self.means.keeper.get()).fresh:
+            await kill_leftovers(networks=[cell.inode])  # of a keeper that died; some hide from the next one
         try:
             await self._record_cell(cell)
             self.cell = cell

@@ -86,6 +86,11 @@ class FakeIsolation(Isolation):
         """Nowhere."""
         return None
 
+    @property
+    def networks(self) -> tuple[int, ...]:
+        """None of their own."""
+        return ()
+
     async def build(self, name: str, *, slot: int | None = None) -> Cell:
         """A cell of cardboard; raises AlreadyExists as a real one would."""
         naming.check_colony_name(name)

@@ -70,6 +70,11 @@ class Isolation:
         """Where namespaces are bound by name; None where they are not bound at all."""
         return self._builder.folder
 
+    @property
+    def networks(self) -> tuple[int, ...]:
+        """The inodes of the namespaces of all cells that stand."""
+        return tuple(cell.inode for cell in self._standing.values())
+
     async def build(self, name: str, *, slot: int | None = None) -> Cell:
         """A cell, up at both ends; `slot` is taken if it is free. Half-built or cancelled, nothing of it stays.
 
