@@ -222,14 +222,14 @@ class Colonies:
             raise WrongState("colony-being-removed", f"colony “{colony.name}” is being removed", "colony ls")
 
     async def _forget(self, colony: Colony) -> None:
-        """The last step of a removal: record, log, index."""
+        """The last step of a removal: log, record, index. The record goes after the log, so that a kill in between leaves none behind."""
         nothing = {
             "removed_at": clock.unix_now(),
             "manifest": Manifest(),
             "services": {},
         }  # a manifest may hold secrets
-        await self._means.store.write(lambda connection: records.change(connection, colony.id, **nothing))
         await trio.to_thread.run_sync(partial(shutil.rmtree, self._means.log_folder(colony.id), ignore_errors=True))
+        await self._means.store.write(lambda connection: records.change(connection, colony.id, **nothing))
         self._by_id.pop(colony.id, None)
         self._by_name.pop(colony.name, None)
         colony.enter(ColonyState.STOPPED, "removed")
