@@ -160,8 +160,7 @@ class Colony:
         self._stir()
         if service.state is ServiceState.FINISHED or service.state is ServiceState.FAILED:
             self._rest(service)
-        if self.state is ColonyState.RUNNING:
-            self._running_reason()
+        self._running_reason()
 
     def restarted(self, service: Service) -> None:
         """A service runs again; those that depend on it with `restart = true` follow, once however often it happens meanwhile."""
@@ -521,6 +520,8 @@ class Colony:
         )
 
     def _running_reason(self) -> None:
+        if self.state is not ColonyState.RUNNING:  # also where a job that was given up has not noticed yet
+            return
         failed = [s.name for s in self.services.values() if s.state is ServiceState.FAILED]
         moving = [s for s in self.services.values() if not is_settled(s.state)]
         if not moving and self._began is not None:

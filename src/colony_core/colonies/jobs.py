@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
+from colony_core.supervision import NotRunning
+
 logger = logging.getLogger("colony.colonies")
 
 Work = Callable[[], Awaitable[None]]
@@ -63,6 +65,8 @@ class Jobs:
             try:
                 with trio.CancelScope() as self._scope:
                     await job.work()
+            except NotRunning:
+                logger.debug("%s: the house ends before a piece of its work was done", self._whose)
             except Exception:  # a defect in one piece of work: the next one may be the stop that puts it right
                 logger.exception("%s: a piece of its work failed", self._whose)
             finally:

@@ -1,13 +1,14 @@
 """The life of a colony over real walls: states with their reasons, order, restarts, stops."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from colony_core.errors import AlreadyExists, Broken, Invalid, NotFound, WrongState
-from colony_core.events import ColonyCreated, ColonyRemoved
+from colony_core.errors import AlreadyExists, Broken, Invalid, LimitReached, NotFound, WrongState
+from colony_core.events import ColonyCreated, ColonyRemoved, Numbered, ServiceStateChanged
 from colony_core.views import ColonyView, ExecRequest, NewColony
 
 from .homes import Home, alive, all_ready, kill, listen, of, open_home, service, together
@@ -269,6 +270,30 @@ async def test_a_stop_while_services_start_leaves_none_of_them(tmp_path: Path) -
         assert not alive(of(view, "slow").pid or 0)
 
 
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_stop_at_any_step_of_a_start_is_the_last_word(
+    tmp_path: Path, nursery: trio.Nursery, caplog: Any, steps: int
+) -> None:
+    last = ("two", "starting")
+    async with open_home(tmp_path, fake=True) as home:
+
+        async def stop() -> None:
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            home.colony("app").ask_stop(None)
+
+        def hear(numbered: Numbered) -> None:
+            if isinstance(event := numbered.event, ServiceStateChanged) and (event.service, event.state) == last:
+                nursery.start_soon(stop)
+
+        home.house.bus.on_publish(hear)
+        await home.spawn("app", service("one") + service("two"))
+        stopped = await home.until_state("app", "stopped")
+    assert {s.state for s in stopped.services} == {"stopped"}
+    assert home.states("app")[-2:] == [("stopping", "asked to stop"), ("stopped", "")]
+    assert not caplog.records
+
+
 async def test_a_stop_at_once_after_spawn_is_the_last_word(tmp_path: Path) -> None:
     async with open_home(tmp_path) as home:
         await home.spawn("app", service("one"))
@@ -294,6 +319,27 @@ async def test_a_removed_colony_leaves_neither_walls_nor_log_nor_name(tmp_path: 
         assert home.states("app")[-2:] == [("stopping", "being removed"), ("stopped", "removed")]
         again = await home.up("app", service("one"))
         assert again.id != view.id
+
+
+async def test_a_removal_that_is_cut_short_leaves_no_log_without_a_record(tmp_path: Path) -> None:
+    async with open_home(tmp_path, fake=True) as home:
+        view = await home.up("app", service("one", "echo hello; exec sleep 1000"))
+        colony = home.colony("app")
+        real = colony.means.store.write
+
+        async def no_room(change: Any) -> Any:
+            if colony.state.value == "stopping" and not colony.services["one"].process and colony.cell is None:
+                raise LimitReached("store-full", "no room left")
+            return await real(change)
+
+        colony.means.store.write = no_room  # type: ignore[method-assign,assignment]
+        with pytest.raises(Broken, match="no room left"):
+            await home.house.remove("app")
+        assert home.house.colony("app").state == "failed"
+        assert not (tmp_path / "house" / "state" / "logs" / view.id).exists()
+        colony.means.store.write = real  # type: ignore[method-assign]
+        await home.house.remove("app")
+        assert home.house.colonies() == ()
 
 
 async def test_a_removal_goes_on_when_its_caller_is_cancelled(tmp_path: Path) -> None:
