@@ -114,7 +114,10 @@ class LogLineView:
 
 @attrs.frozen(kw_only=True)
 class LogPageView:
-    """Lines of a log with the numbers that are still kept; `missed` lines before the first were asked for and are gone."""
+    """Lines of a log with the numbers that are still kept; `missed` lines before the first were asked for and are gone.
+
+    Fewer than were asked for where lines are long: ask again behind the last of them.
+    """
 
     lines: tuple[LogLineView, ...]
     first: int

@@ -57,6 +57,7 @@ class StandIn:
         self.events: list[dict[str, Any]] = []
         self.tokens: list[dict[str, Any]] = []
         self.usage: list[list[dict[str, Any]]] = [[]]
+        self.page_lines = 10_000
         self.asked: list[str] = []
         self.bodies: list[Any] = []
         self.problems: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -316,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
         kept = [line for line in kept if since <= line["at"] <= until]
         if "tail" in self.query:
             kept = kept[-int(self._one("tail", "0")) :] if int(self._one("tail", "0")) else []
-        return {"lines": kept[:limit], "first": 1, "last": len(lines), "missed": 0}
+        return {"lines": kept[: min(limit, self.house.page_lines)], "first": 1, "last": len(lines), "missed": 0}
 
     def _one(self, key: str, default: str) -> str:
         return self.query.get(key, [default])[0]

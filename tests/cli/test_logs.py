@@ -35,6 +35,13 @@ def test_a_log_longer_than_a_page_comes_whole(house: StandIn, colony: Command) -
     assert colony("logs", "hello", "web").out.splitlines() == [str(number) for number in range(12_345)]
 
 
+def test_a_page_may_be_shorter_than_was_asked_for(house: StandIn, colony: Command) -> None:
+    house.add("hello")
+    house.log("hello", *"abcde")
+    house.page_lines = 2
+    assert colony("logs", "hello", "web").out == "a\nb\nc\nd\ne\n"
+
+
 def test_following_goes_on_where_the_page_ended(house: StandIn, colony: Command) -> None:
     house.add("hello")
     house.log("hello", "before")

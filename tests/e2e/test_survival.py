@@ -219,7 +219,7 @@ def test_with_daemon_and_keeper_killed_nothing_runs_twice(daemon: Daemon) -> Non
     assert not alive(pid)
 
 
-@pytest.mark.parametrize("daemon_too", [False, True])
+@pytest.mark.parametrize("daemon_too", [False, pytest.param(True, marks=pytest.mark.root)])
 def test_what_hides_in_a_cell_does_not_outlive_its_keeper(daemon: Daemon, *, daemon_too: bool) -> None:
     def hidden() -> list[int]:
         lines = daemon.send(calls.logs("sly", services=["sly"]))["lines"]

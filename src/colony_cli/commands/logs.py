@@ -71,15 +71,16 @@ def _pages(
     if tail is not None:
         yield from run.ask(asked(tail=tail))["lines"]
         return
-    after = 0
-    while True:
+    after, newest = 0, None
+    while newest is None or after < newest:
         page = run.ask(asked(after=after, limit=PAGE_LINES))
         if page["missed"] and after:
             yield {"missed": page["missed"]}
         yield from page["lines"]
-        if len(page["lines"]) < PAGE_LINES:
+        if not page["lines"]:
             return
         after = page["lines"][-1]["seq"]
+        newest = page["last"] if newest is None else newest  # what is written meanwhile is not waited for
 
 
 def _time(moment: float | None) -> str | None:

@@ -5,7 +5,8 @@ Every answer is made of what the folder holds at that moment: a segment that rot
 
 import math
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,8 @@ from .keeper.segments import Segment, list_segments, segment_name
 
 Stream = Literal["out", "err", "note", "dropped"]
 
+PAGE_CHARACTERS = 8 * 1024 * 1024
+"""A page ends, or begins, where its lines hold about so many: whoever writes long lines would else fill the memory of who reads them."""
 READ_BYTES = 256 * 1024
 BISECT_BYTES = 16 * 1024
 """Below this a segment is searched from the front."""
@@ -66,41 +69,59 @@ class Page:
 
 
 def read_after(directory: Path, after: int, *, limit: int, labels: frozenset[str] | None = None) -> Page:
-    """Up to `limit` lines with a number above `after`, and which were already forgotten."""
+    """Up to `limit` lines with a number above `after`, fewer where they are long, and which were already forgotten."""
     segments = list_segments(directory)
     first, last = _bounds(directory, segments)
     missed = Missed(after + 1, first - 1) if after + 1 < first else None
     lines: list[LogLine] = []
-    reached = max(after, first - 1)
+    reached, held = max(after, first - 1), 0
     for record in _records_from(directory, segments, reached + 1):
-        if len(lines) >= limit:
+        if len(lines) >= limit or held >= PAGE_CHARACTERS:
             break
         reached = record.seq
         if (line := _line(record, labels)) is not None:
             lines.append(line)
+            held += len(line.text)
     return Page(tuple(lines), first, max(last, lines[-1].seq if lines else 0), reached, missed)
 
 
 def read_before(directory: Path, before: int | None, *, limit: int, labels: frozenset[str] | None = None) -> Page:
-    """The last `limit` lines with a number below `before`; of the whole log where that is None."""
+    """The last `limit` lines with a number below `before`, fewer where they are long; of the whole log where that is None."""
     segments = list_segments(directory)
     first, last = _bounds(directory, segments)
     end = min(before or last + 1, last + 1)
     if labels is None:
-        start = max(end - limit, first)
-        page = read_after(directory, start - 1, limit=end - start)
-        return attrs.evolve(page, missed=None, next=end - 1)
-    lines: list[LogLine] = []
+        lines = _newest(_lines(directory, segments, max(end - limit, first), end, None), limit)
+        return Page(lines, first, last, end - 1)
+    lines = ()
     for segment in reversed([segment for segment in segments if segment.first < end]):
-        found = [
-            line
-            for record in _records_from(directory, [segment], segment.first)
-            if record.seq < end and (line := _line(record, labels)) is not None
-        ]
-        lines = found + lines
-        if len(lines) >= limit:
+        found = (*_newest(_lines(directory, [segment], segment.first, end, labels), limit), *lines)
+        lines = _newest(found, limit)
+        if len(lines) >= limit or len(lines) < len(found):
             break
-    return Page(tuple(lines[max(len(lines) - limit, 0) :]), first, last, end - 1)
+    return Page(lines, first, last, end - 1)
+
+
+def _lines(
+    directory: Path, segments: list[Segment], start: int, end: int, labels: frozenset[str] | None
+) -> Iterator[LogLine]:
+    for record in _records_from(directory, segments, start):
+        if record.seq >= end:
+            return
+        if (line := _line(record, labels)) is not None:
+            yield line
+
+
+def _newest(lines: Iterable[LogLine], limit: int) -> tuple[LogLine, ...]:
+    """The last ones that fit into a page."""
+    kept: deque[LogLine] = deque()
+    held = 0
+    for line in lines:
+        kept.append(line)
+        held += len(line.text)
+        while kept and (len(kept) > limit or held - len(kept[0].text) >= PAGE_CHARACTERS):
+            held -= len(kept.popleft().text)
+    return tuple(kept)
 
 
 def number_at(directory: Path, at: float) -> int:

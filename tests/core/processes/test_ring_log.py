@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from colony_core.processes import LogLine, Missed
 from colony_core.processes.keeper.segments import Limits, LogWriter, list_segments, segment_name
-from colony_core.processes.ring_log import number_at, read_after, read_before
+from colony_core.processes.ring_log import PAGE_CHARACTERS, number_at, read_after, read_before
 
 LIMITS = Limits()
 
@@ -32,6 +32,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def numbers(lines: tuple[LogLine, ...]) -> list[int]:
     assert all(int(line.text) == line.seq for line in lines)
+    return seqs(lines)
+
+
+def seqs(lines: tuple[LogLine, ...]) -> list[int]:
     return [line.seq for line in lines]
 
 
@@ -62,6 +66,21 @@ def test_the_tail_is_the_last_lines(log: Path) -> None:
 def test_lines_of_others_move_the_cursor_along(log: Path) -> None:
     page = read_after(log, 0, limit=5, labels=frozenset({"nobody"}))
     assert (page.lines, page.next, page.last) == ((), 1000, 1000)
+
+
+@pytest.mark.parametrize("labels", [None, frozenset({"web"})])
+def test_long_lines_make_a_page_short(tmp_path: Path, labels: frozenset[str] | None) -> None:
+    writer = LogWriter(str(tmp_path), Limits())
+    for _ in range(6):
+        writer.append(b"web", [(b"o", [b"x" * 60_000] * 50)])
+    writer.close()
+    fit = -(-PAGE_CHARACTERS // 60_000)
+    page = read_after(tmp_path, 10, limit=1000, labels=labels)
+    assert seqs(page.lines) == list(range(11, 11 + fit))
+    assert (page.next, page.last) == (10 + fit, 300)
+    page = read_before(tmp_path, None, limit=1000, labels=labels)
+    assert seqs(page.lines) == list(range(301 - fit, 301))
+    assert seqs(read_before(tmp_path, 200, limit=3, labels=labels).lines) == [197, 198, 199]
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(-1, 310), st.booleans())
