@@ -394,8 +394,7 @@ async def _keep_keeper(means: Means, kind: str, *, status: Status) -> None:
         means.bus.publish(
             HouseEvent(what="keeper_lost", message=f"the keeper (pid {keeper.pid}) died; services restart")
         )
-        keys = [process.key for process in keeper.processes()]
-        await processes.kill_leftovers(keys=keys, networks=means.isolation.networks)
+        await processes.kill_leftovers(keeper=keeper.identity, networks=means.isolation.networks)
         raise processes.KeeperLost("keeper-lost", "the keeper died", "services restart by their policy")
 
 

@@ -9,12 +9,17 @@ from .keeper.leftovers import kill_leftovers as kill_now
 
 
 async def kill_leftovers(
-    *, keys: Collection[str] = (), networks: Collection[int] = (), grace: float = 0.0, patience: float = 10.0
+    *,
+    keeper: str | None = None,
+    keys: Collection[str] = (),
+    networks: Collection[int] = (),
+    grace: float = 0.0,
+    patience: float = 10.0,
 ) -> tuple[int, ...]:
-    """Ends the trees of the processes started under `keys`, and all that lives in `networks` (inodes of network namespaces).
+    """Ends the trees of all processes that a keeper (its identity) or whoever it was started under `keys`, and all in `networks` (inodes).
 
     SIGTERM, `grace` seconds, then SIGKILL until nobody is found any more. Gives the pids that outlived even that for `patience`
     seconds. Never touches this process, its parent, nor, by namespace, who shares its own network. A cancellation waits for the end.
     """
-    work = functools.partial(kill_now, keys=keys, networks=networks, grace=grace, patience=patience)
+    work = functools.partial(kill_now, keeper=keeper, keys=keys, networks=networks, grace=grace, patience=patience)
     return tuple(await trio.to_thread.run_sync(work))

@@ -132,9 +132,8 @@ def alive(pid: int) -> bool:
 async def _clear(place: Place) -> None:
     with contextlib.suppress(Exception):
         async with place.open() as keeper:
-            keys = {process.key for process in keeper.processes()}
             await keeper.shutdown(grace=0)
-            await kill_leftovers(keys=keys)
+            await kill_leftovers(keeper=keeper.identity)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import attrs
 import trio
 import trio.testing
 
@@ -53,6 +54,16 @@ async def test_what_a_main_process_leaves_behind_is_gone_before_its_end_is_told(
         pids = await daemons(place, keeper, 3)
         assert (exited.code, exited.survivors) == (4, ())
         assert not any(map(is_alive, pids))
+
+
+async def test_another_keepers_process_of_the_same_key_is_left_alone(place: Any, is_alive: Any) -> None:
+    other = attrs.evolve(place, run_dir=place.run_dir / "other", state_dir=place.state_dir / "other", log=None)
+    async with place.open() as ours, other.open() as theirs:
+        spared = await theirs.start(other.python("web.1", "import time; time.sleep(1000)"))
+        stopped = await ours.start(place.python("web.1", "import time; time.sleep(1000)"))
+        assert (await stopped.stop(grace=5)).code == -15
+        assert is_alive(spared.pid)
+        await theirs.shutdown(grace=5)
 
 
 async def test_what_gave_up_every_mark_is_gone_with_the_keeper(place: Any, is_alive: Any) -> None:

@@ -16,7 +16,7 @@ from .spawning import Command, Refusal
 from .streams import Source
 from .terminals import Terminal
 from .timers import Timer, Timers
-from .tree import ProcessTable, Seen, Snapshot, network_inode, read_stat, send_signal
+from .tree import ProcessTable, Seen, Snapshot, Tags, network_inode, read_stat, send_signal
 
 LEFTOVER_GRACE_SECONDS = 2.0
 """What the rest of a tree gets after SIGTERM when its main process ended by itself."""
@@ -101,6 +101,7 @@ class Children:
         exits: Exits,
         timers: Timers,
         *,
+        keeper: str,
         subreaper: bool,
         ended: Callable[[Child, dict[str, Any]], None],
         stuck: Callable[[Child, list[int]], None],
@@ -108,6 +109,7 @@ class Children:
         self.living: dict[str, Child] = {}
         self._exits = exits
         self._timers = timers
+        self._keeper = keeper
         self._subreaper = subreaper
         self._ended = ended
         self._stuck = stuck
@@ -248,7 +250,9 @@ class Children:
     def _members(self, child: Child, snapshot: Snapshot) -> list[Seen]:
         mains = {other.pid for other in self.living.values()}
         spare = mains - {child.pid} | {os.getpid()}
-        return snapshot.tree(child.key, child.pid, extra=self._strays(child, snapshot, mains), spare=spare)
+        return snapshot.tree(
+            Tags(child.key, self._keeper), child.pid, extra=self._strays(child, snapshot, mains), spare=spare
+        )
 
     def _strays(self, child: Child, snapshot: Snapshot, mains: set[int]) -> Iterable[int]:
         """Orphans in the child's own network namespace whom nobody else there can have left.

@@ -44,7 +44,14 @@ class Engine:
         self.exits = Exits(os.path.join(state.path, "exits"))
         self.logs = Logs(self.timers, self._log_advanced)
         self.spawner = spawner
-        self.children = Children(self.exits, self.timers, subreaper=program, ended=self._ended, stuck=self._stuck)
+        self.children = Children(
+            self.exits,
+            self.timers,
+            keeper=state.identity,
+            subreaper=program,
+            ended=self._ended,
+            stuck=self._stuck,
+        )
         self.desk = Desk(self)
         self.say = say
         self._state = state

@@ -37,24 +37,24 @@ class Snapshot:
 
     def __init__(self, seen: Iterable[Seen]) -> None:
         self.by_pid = {process.pid: process for process in seen}
-        self.by_tag: defaultdict[str, list[int]] = defaultdict(list)
+        self.by_tags: defaultdict[Tags, list[int]] = defaultdict(list)
         self.by_session: defaultdict[int, set[int]] = defaultdict(set)
         self.children: defaultdict[int, list[int]] = defaultdict(list)
         for process in self.by_pid.values():
             if process.tags.process is not None:
-                self.by_tag[process.tags.process].append(process.pid)
+                self.by_tags[process.tags].append(process.pid)
             self.by_session[process.session].add(process.pid)
             self.by_session[process.group].add(process.pid)
             self.children[process.parent].append(process.pid)
 
-    def tree(self, key: str, main: int, *, extra: Iterable[int] = (), spare: Iterable[int] = ()) -> list[Seen]:
-        """Who belongs to the process `key` with the pid `main`: itself, its session and group, the tagged, and all descendants.
+    def tree(self, tags: Tags, main: int, *, extra: Iterable[int] = (), spare: Iterable[int] = ()) -> list[Seen]:
+        """Who belongs to the process with these tags and the pid `main`: itself, its session and group, the tagged, and all descendants.
 
         Zombies are left out: they only wait for their parent. `main` must not have been reaped yet, or its pid may be another's.
         """
         found: set[int] = set()
         spared = set(spare) - {main}
-        todo = [main, *self.by_tag.get(key, ()), *self.by_session.get(main, ()), *extra]
+        todo = [main, *self.by_tags.get(tags, ()), *self.by_session.get(main, ()), *extra]
         while todo:
             pid = todo.pop()
             if pid in found or pid in spared or pid not in self.by_pid:
