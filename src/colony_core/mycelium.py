@@ -66,6 +66,7 @@ from .views import (
     ReloadView,
     ServiceView,
     SystemView,
+    TerminalSize,
     TerminalView,
     UsageView,
 )
@@ -190,7 +191,7 @@ class Mycelium:
         await self._colonies.find(ref).terminals.close(terminal)
 
     def view_terminal(
-        self, ref: str, terminal: str, *, after: int | None = None, size: processes.TerminalSize | None = None
+        self, ref: str, terminal: str, *, after: int | None = None, size: TerminalSize | None = None
     ) -> AbstractAsyncContextManager[processes.View]:
         """A terminal's bytes, behind the place `after` or from the oldest that is kept; with a size it has a say in the terminal's."""
         return self._colonies.find(ref).terminals.view(terminal, after=after, size=size)

@@ -101,6 +101,34 @@ class TerminalView:
     idle_seconds: float
 
 
+@attrs.frozen
+class TerminalSize:
+    """Rows and columns, 1 to 4096 of each."""
+
+    rows: int
+    columns: int
+
+
+@attrs.frozen
+class TerminalPlace:
+    """Where a terminal's next byte of output stands, counted from its first; `missed` bytes before it are gone.
+
+    `restore` is for the screen that shows it: it brings a fresh terminal into the modes that were set there.
+    """
+
+    at: int
+    missed: int
+    restore: str
+
+
+@attrs.frozen
+class TerminalEnd:
+    """The end of a terminal's program, behind its last output; `why` says `idle` where nobody used it for too long."""
+
+    code: int
+    why: str
+
+
 @attrs.frozen(kw_only=True)
 class LogLineView:
     """One line of a colony's log. `stream`: out, err, or note (Colony's own words)."""
@@ -243,27 +271,38 @@ class NewToken:
 
 
 @attrs.frozen(kw_only=True)
+class Screen:
+    """What shows a terminal: its rows and columns, and its kind (TERM)."""
+
+    rows: int = 24
+    columns: int = 80
+    term: str = "xterm-256color"
+
+
+@attrs.frozen(kw_only=True)
 class ExecRequest:
-    """A command to run in a colony's cell, in its folder or `cwd`, with `env` over the colony's environment."""
+    """A command to run in a colony's cell, in its folder or `cwd`, with `env` over the colony's environment.
+
+    With `screen` it runs on a terminal of that size and kind, else with pipes.
+    """
 
     command: tuple[str, ...]
     cwd: str | None = None
     env: dict[str, str] = attrs.field(factory=dict)
+    screen: Screen | None = None
 
 
 @attrs.frozen(kw_only=True)
 class NewTerminal:
     """Asks for a terminal: with `command`, else with what the manifest's `[terminal]` says, else with the user's shell.
 
-    `term` is the kind of screen that shows it (TERM), `rows` and `columns` its first size, `env` goes over the colony's environment.
+    `env` goes over the colony's environment; the size of `screen` is the terminal's first one.
     """
 
     command: tuple[str, ...] = ()
     cwd: str | None = None
     env: dict[str, str] = attrs.field(factory=dict)
-    rows: int = 24
-    columns: int = 80
-    term: str = "xterm-256color"
+    screen: Screen = attrs.field(factory=Screen)
 
 
 @attrs.frozen(kw_only=True)

@@ -22,7 +22,7 @@ from . import api, audit, docs, metrics, openapi
 from .auth import Door
 from .context import current_identity, current_request_id, current_scope
 from .house import House
-from .live import commands, events, logs
+from .live import commands, events, logs, terminals
 from .problems import MEDIA_TYPE, Problem, colony_error_in, internal_error, problem_of
 from .rights import require_role
 from .routes import add_route, problem_response
@@ -62,6 +62,8 @@ def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
     app.add_url_rule("/metrics", "metrics", partial(_metrics, mycelium, requests))
     app.add_websocket("/ws", "follow_events", partial(events.follow_events, mycelium))
     app.add_websocket("/api/colonies/<ref>/exec", "run_command", partial(commands.run_command, mycelium))
+    show = partial(terminals.show_terminal, mycelium)
+    app.add_websocket("/api/colonies/<ref>/terminals/<terminal>", "show_terminal", show)
     app.add_url_rule("/openapi.json", "openapi", _openapi)
     app.add_url_rule("/docs", "docs", partial(_docs, mycelium))
     app.add_url_rule("/", "home", partial(_docs, mycelium))

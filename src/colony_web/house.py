@@ -10,6 +10,7 @@ from colony_core.access import AuditRecord, Identity, Logins
 from colony_core.config import Config
 from colony_core.events import Missed
 from colony_core.journal import Entry, Selection
+from colony_core.processes import View
 from colony_core.views import (
     ApplyView,
     ColonyView,
@@ -17,9 +18,12 @@ from colony_core.views import (
     LogLineView,
     LogPageView,
     NewColony,
+    NewTerminal,
     ReloadView,
     ServiceView,
     SystemView,
+    TerminalSize,
+    TerminalView,
     TokenView,
     UsageView,
 )
@@ -85,6 +89,7 @@ class Running(Protocol):
     def stdout(self) -> trio.abc.ReceiveStream: ...
     @property
     def stderr(self) -> trio.abc.ReceiveStream: ...
+    def resize(self, size: TerminalSize) -> None: ...
     async def wait(self) -> int: ...
 
 
@@ -132,6 +137,12 @@ class House(Protocol):
     def follow_log(
         self, ref: str, *, after: int | None = None, services: frozenset[str] | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[LogLineView | Missed]]: ...
+    async def terminals(self, ref: str) -> tuple[TerminalView, ...]: ...
+    async def open_terminal(self, ref: str, request: NewTerminal, *, opened_by: str) -> TerminalView: ...
+    async def close_terminal(self, ref: str, terminal: str) -> None: ...
+    def view_terminal(
+        self, ref: str, terminal: str, *, after: int | None = None, size: TerminalSize | None = None
+    ) -> AbstractAsyncContextManager[View]: ...
     def exec(self, ref: str, request: ExecRequest) -> AbstractAsyncContextManager[Running]: ...
     async def usage(self) -> tuple[UsageView, ...]: ...
     def system(self) -> SystemView: ...

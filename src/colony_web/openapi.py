@@ -19,6 +19,7 @@ _PATH_PART = re.compile(r"<(\w+)>")
 _PATH_TEXTS: Mapping[str, str] = {
     "ref": "a colony's name or id",
     "service": "a service's name",
+    "terminal": "a terminal's id",
     "token_id": "a key's id",
 }
 
@@ -29,6 +30,8 @@ _BOUNDS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("NewToken", "name"): {"minLength": 1, "maxLength": 64},
     ("NewToken", "role"): {"enum": ["agent", "ape", "garden", "viewer"]},
     ("ExecRequest", "command"): {"minItems": 1},
+    ("Screen", "rows"): {"minimum": 1, "maximum": 4096},
+    ("Screen", "columns"): {"minimum": 1, "maximum": 4096},
     ("StopRequest", "grace"): {"description": "seconds, 0 to 86400"},
 }
 
@@ -48,6 +51,17 @@ _PROBLEM: Mapping[str, Any] = {
         "request_id": {"type": "string"},
     },
 }
+
+
+def _in_path(name: str) -> dict[str, Any]:
+    words = _PATH_TEXTS[name]
+    return {"name": name, "in": "path", "required": True, "description": words, "schema": {"type": "string"}}
+
+
+def _in_query(name: str, kind: str, words: str, **bounds: Any) -> dict[str, Any]:
+    schema = {"type": kind, **bounds}
+    return {"name": name, "in": "query", "required": False, "description": words, "schema": schema}
+
 
 _SOCKETS: Mapping[str, Mapping[str, Any]] = {
     "/ws": {
@@ -83,16 +97,32 @@ _SOCKETS: Mapping[str, Mapping[str, Any]] = {
         "operationId": "run_command",
         "summary": "A WebSocket: a command in the colony's cell.",
         "description": 'First a text frame, an ExecRequest. Then binary frames are input and `{"eof": true}` ends it; binary frames '
-        'from the server begin with 1 (stdout) or 2 (stderr); the last text is `{"exit": code}`, or `{"error": problem}`.',
+        'from the server begin with 1 (stdout) or 2 (stderr); the last text is `{"exit": code}`, or `{"error": problem}`. '
+        'On a terminal (`screen`) the text `{"resize": {"rows": 24, "columns": 80}}` gives it another size.',
         "tags": ["colonies"],
+        "parameters": [_in_path("ref")],
+    },
+    "/api/colonies/{ref}/terminals/{terminal}": {
+        "operationId": "show_terminal",
+        "summary": "A WebSocket: a terminal.",
+        "description": "Binary frames are its bytes, both ways; at most 64 KiB of input in one. Text frames are JSON objects. "
+        'From the server: `{"at": place, "missed": bytes, "restore": text}` first, and again where a slow client has to jump; '
+        '`{"size": {"rows": 24, "columns": 80}}`; at the end `{"exit": code, "why": text}`, or `{"error": problem}`. '
+        'To the server: `{"ack": place}` with how far the bytes were shown, of which at most 256 KiB are sent ahead; '
+        '`{"resize": {"rows": 24, "columns": 80}}`. The terminal outlives the socket.',
+        "tags": ["terminals"],
         "parameters": [
-            {
-                "name": "ref",
-                "in": "path",
-                "required": True,
-                "description": _PATH_TEXTS["ref"],
-                "schema": {"type": "string"},
-            }
+            _in_path("ref"),
+            _in_path("terminal"),
+            _in_query(
+                "after",
+                "integer",
+                "the place behind the last byte that was shown; without it all that is kept",
+                minimum=0,
+            ),
+            _in_query("rows", "integer", "of the client's screen", minimum=1, maximum=4096),
+            _in_query("columns", "integer", "of the client's screen", minimum=1, maximum=4096),
+            _in_query("read_only", "boolean", "only looks: what the role viewer may do", default=False),
         ],
     },
 }
@@ -182,10 +212,7 @@ def _problem_answer(text: str) -> dict[str, Any]:
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "in": "path", "required": True, "description": _PATH_TEXTS[name], "schema": {"type": "string"}}
-        for name in _PATH_PART.findall(route.rule)
-    ]
+    return [_in_path(name) for name in _PATH_PART.findall(route.rule)]
 
 
 def _query_parameters(route: Route) -> list[dict[str, Any]]:

@@ -12,7 +12,9 @@ def test_output_goes_to_where_it_went_and_the_command_is_passed_as_words(house: 
     house.add("hello")
     done = colony("exec", "hello", "--", "echo", "a b", "-x", "--json", "--")
     assert (done.code, done.out, done.err) == (0, "echo a b -x --json --\n", "to stderr\n")
-    assert house.exec_requests == [{"command": ["echo", "a b", "-x", "--json", "--"], "cwd": None, "env": {}}]
+    assert house.exec_requests == [
+        {"command": ["echo", "a b", "-x", "--json", "--"], "cwd": None, "env": {}, "screen": None}
+    ]
 
 
 def test_the_exit_code_is_the_programs(house: StandIn, colony: Command) -> None:
@@ -33,7 +35,7 @@ def test_input_passes_through_whole_and_ends(house: StandIn, colony: Command) ->
 def test_folder_and_variables_reach_the_daemon(house: StandIn, colony: Command) -> None:
     house.add("hello")
     assert colony("exec", "-C", "sub", "-e", "A=1", "-e", "B=x=y", "hello", "env").code == 0
-    assert house.exec_requests == [{"command": ["env"], "cwd": "sub", "env": {"A": "1", "B": "x=y"}}]
+    assert house.exec_requests == [{"command": ["env"], "cwd": "sub", "env": {"A": "1", "B": "x=y"}, "screen": None}]
     assert colony("exec", "-e", "A", "hello", "env").code == 2
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import trio
 
-from colony_core.remote.streaming import open_events, open_exec
-from colony_core.views import ExecRequest
+from colony_core.remote.streaming import open_events, open_exec, open_terminal
+from colony_core.views import ExecRequest, Screen, TerminalEnd, TerminalSize
 from colony_web import openapi
 from colony_web.api import ROUTES
 from colony_web.live import logs
@@ -262,7 +262,44 @@ async def test_events_are_followed_over_a_websocket(daemon: Daemon, hello: dict[
             assert (event["seq"], event["service"]) == (last + 1, "talk")
 
 
-@exercises("run_command", "command", "cwd", "env")
+@exercises("list_terminals")
+@exercises("open_terminal", "command", "cwd", "env", "screen")
+@exercises("close_terminal")
+@exercises("show_terminal", "after", "rows", "columns", "read_only")
+async def test_a_terminal_is_opened_shown_and_closed(daemon: Daemon, hello: dict[str, Any]) -> None:
+    (daemon.folder / "hello/inside").mkdir(exist_ok=True)
+    screen = {"rows": 30, "columns": 90, "term": "vt100"}
+    asked = {"command": ["sh", "-c", "pwd; stty size; echo $WORD $TERM; exec cat"], "cwd": "inside", "screen": screen}
+    view = ask(daemon, "POST", "/api/colonies/hello/terminals", asked | {"env": {"WORD": "said"}}, expect=201)
+    inside = daemon.folder / "hello/inside"
+    with trio.fail_after(60):
+        async with open_terminal(target(daemon), "hello", view["id"], read_only=True) as terminal:
+            shown = await until(terminal, b"said vt100\r\n")
+            assert shown.decode().split() == [str(inside), "30", "90", "said", "vt100"]
+            place = terminal.place
+        size = TerminalSize(31, 91)
+        async with open_terminal(target(daemon), "hello", view["id"], after=place, size=size) as terminal:
+            await terminal.type(b"again\r")
+            assert await until(terminal, b"again\r\nagain\r\n") == b"again\r\nagain\r\n"
+            [listed] = ask(daemon, "GET", "/api/colonies/hello/terminals")
+            assert (listed["id"], listed["rows"], listed["columns"]) == (view["id"], 31, 91)
+            ask(daemon, "DELETE", f"/api/colonies/hello/terminals/{view['id']}", expect=204)
+            while not isinstance(await terminal.receive(), TerminalEnd):
+                pass
+    assert ask(daemon, "GET", "/api/colonies/hello/terminals") == []
+    assert not alive(view["pid"])
+
+
+async def until(terminal: Any, text: bytes) -> bytes:
+    """What a terminal shows, up to a text."""
+    shown = b""
+    while text not in shown:
+        if isinstance(told := await terminal.receive(), bytes):
+            shown += told
+    return shown
+
+
+@exercises("run_command", "command", "cwd", "env", "screen")
 async def test_a_command_is_run_over_a_websocket(daemon: Daemon, hello: dict[str, Any]) -> None:
     (daemon.folder / "hello/inside").mkdir(exist_ok=True)
     request = ExecRequest(command=("sh", "-c", "pwd; echo $WORD; exit 7"), cwd="inside", env={"WORD": "said"})
@@ -272,6 +309,17 @@ async def test_a_command_is_run_over_a_websocket(daemon: Daemon, hello: dict[str
             said = b"".join([part async for part in running.stdout])
             assert await running.wait() == 7
     assert said.decode().split() == [str(daemon.folder / "hello/inside"), "said"]
+    screen = Screen(rows=30, columns=90, term="vt100")
+    request = ExecRequest(command=("sh", "-c", "stty size; read go; stty size; echo $TERM; exit 8"), screen=screen)
+    with trio.fail_after(60):
+        async with open_exec(target(daemon), "hello", request) as running:
+            shown = await running.stdout.receive_some()
+            assert shown == b"30 90\r\n"
+            await running.resize(TerminalSize(31, 91))
+            await running.stdin.send_all(b"\r")
+            said = b"".join([part async for part in running.stdout])
+            assert await running.wait() == 8
+    assert said == b"\r\n31 91\r\nvt100\r\n"
 
 
 def target(daemon: Daemon) -> Any:

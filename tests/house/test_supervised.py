@@ -52,6 +52,7 @@ OF_A_CONNECTION = {
     "colony_web/live/events.py follow_events",
     "colony_web/live/stream.py streamed.produce",
     "colony_web/live/sockets.py closed_on_drain",
+    "colony_web/live/terminals.py show_terminal",
     "colony_web/live/stream.py EventStream.__init__",
     "colony_web/live/stream.py EventStream.__aenter__",
 }
@@ -63,6 +64,8 @@ ELSEWHERE = {
     "colony_core/remote/sockets.py _Reader.start_soon": "the same: what trio-websocket starts",
     "colony_core/remote/streaming.py open_events": "a program that talks to a daemon: one stream, as long as its block",
     "colony_core/remote/streaming.py open_exec": "a program that talks to a daemon: one command, as long as its block",
+    "colony_core/remote/terminals.py open_terminal": "a program that talks to a daemon: one terminal, as long as its block",
+    "colony_core/remote/terminals.py _pinging": "the same: signs of life on its connection",
     "colony_web/daemon.py _main": "who hears signals: outside of the tree, because it is what ends the tree",
     "colony_core/isolation/kernel.py Kernel.__init__": "a thread in namespaces of its own; its owner joins it",
     "colony_core/store/writer.py GroupWriter.__init__": "the thread that writes; the store joins it",

@@ -25,9 +25,11 @@ from colony_core.views import (
     LogLineView,
     LogPageView,
     NewColony,
+    NewTerminal,
     ReloadView,
     ServiceView,
     SystemView,
+    TerminalView,
     TokenView,
     UsageView,
 )
@@ -266,6 +268,7 @@ class CardboardHouse:
         self.trouble: BaseException | None = None
         self.pause: trio.Event | None = None
         self.used: tuple[UsageView, ...] = ()
+        self.opened: list[TerminalView] = []
         self._colonies = {"hello": colony_view()}
 
     def colonies(self) -> tuple[ColonyView, ...]:
@@ -312,6 +315,30 @@ class CardboardHouse:
         if self.pause is not None:
             await self.pause.wait()
         del self._colonies[self.colony(ref).name]
+
+    async def terminals(self, ref: str) -> tuple[TerminalView, ...]:
+        return tuple(self.opened)
+
+    async def open_terminal(self, ref: str, request: NewTerminal, *, opened_by: str) -> TerminalView:
+        self.calls.append(("open_terminal", request, opened_by))
+        view = TerminalView(
+            id=f"t{len(self.opened)}",
+            colony=self.colony(ref).name,
+            colony_id=self.colony(ref).id,
+            command=" ".join(request.command),
+            opened_by=opened_by,
+            opened_at=MOMENT,
+            pid=17,
+            rows=request.screen.rows,
+            columns=request.screen.columns,
+            viewers=0,
+            idle_seconds=0.0,
+        )
+        self.opened.append(view)
+        return view
+
+    async def close_terminal(self, ref: str, terminal: str) -> None:
+        self.calls.append(("close_terminal", self.colony(ref).name, terminal))
 
     def services(self, ref: str) -> tuple[ServiceView, ...]:
         return self.colony(ref).services

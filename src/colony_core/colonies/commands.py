@@ -1,4 +1,4 @@
-"""Commands that people run in a colony's cell, with pipes of their own."""
+"""Commands that people run in a colony's cell, with pipes or a terminal of their own."""
 
 import os
 import secrets
@@ -10,8 +10,8 @@ import attrs
 import trio
 
 from colony_core.errors import Invalid, WrongState
-from colony_core.processes import KeeperLost, Process
-from colony_core.views import ExecRequest
+from colony_core.processes import KeeperLost, Process, User, open_terminal, resize_terminal
+from colony_core.views import ExecRequest, Screen, TerminalSize
 
 from .colony import Colony
 from .environment import setup_environment
@@ -22,12 +22,19 @@ EXEC_GRACE_SECONDS = 2.0
 
 @attrs.frozen
 class Running:
-    """A command at work. Close `stdin` to tell it that nothing more comes."""
+    """A command at work. Close `stdin` to tell it that nothing more comes. At a terminal all output is `stdout`."""
 
     stdin: trio.abc.SendStream
     stdout: trio.abc.ReceiveStream
     stderr: trio.abc.ReceiveStream
     process: Process
+    terminal: int | None = None
+
+    def resize(self, size: TerminalSize) -> None:
+        """Another size for its terminal; raises WrongState where it has none, Invalid for what is no size."""
+        if self.terminal is None:
+            raise WrongState("no-terminal", "this command runs without a terminal", "ask for it with a screen")
+        resize_terminal(self.terminal, size)
 
     async def wait(self) -> int:
         """The exit code; negative for a signal."""
@@ -48,6 +55,7 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
         raise Invalid("invalid-command", f"not a command: {shlex.join(request.command)!r}", "give at least one word")
     environment = (
         setup_environment(base=inherited_environment(colony), manifest=colony.manifest, colony=colony.name)
+        | ({} if request.screen is None else {"TERM": request.screen.term})
         | request.env
     )
     order = launch(
@@ -59,9 +67,10 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
         key=f"_exec.{secrets.token_hex(4)}",
     )
     keeper = await colony.means.keeper.get()
-    theirs, ours = _pipes()
+    screen = request.screen
+    theirs, ours = _pipes() if screen is None else _terminal(screen, order.user)
     try:
-        process = await keeper.start(attrs.evolve(order, log=None, stdio=theirs))
+        process = await keeper.start(attrs.evolve(order, log=None, stdio=theirs, tty=screen is not None))
     except BaseException:
         for fd in ours:
             os.close(fd)
@@ -71,7 +80,7 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
             os.close(fd)
     stdin, stdout, stderr = (trio.lowlevel.FdStream(fd) for fd in ours)
     try:
-        yield Running(stdin, stdout, stderr, process)
+        yield Running(stdin, stdout, stderr, process, None if screen is None else ours[0])
     finally:
         for stream in (stdin, stdout, stderr):
             stream.close()
@@ -82,6 +91,14 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
                 await keeper.forget(process.key)
             except KeeperLost:
                 pass  # its leftovers are killed before a new keeper takes over
+
+
+def _terminal(screen: Screen, user: User | None) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """As `_pipes`, with both directions of a terminal; nothing ever comes as errors."""
+    master, slave = open_terminal(TerminalSize(screen.rows, screen.columns), user)
+    silence, nobody = os.pipe()
+    os.close(nobody)
+    return (slave, os.dup(slave), os.dup(slave)), (master, os.dup(master), silence)
 
 
 def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:

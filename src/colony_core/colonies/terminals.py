@@ -3,14 +3,14 @@
 import secrets
 import shlex
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from colony_core import clock
-from colony_core.errors import LimitReached, NotFound, WrongState, did_you_mean
+from colony_core.errors import LimitReached, NotFound, WrongState
 from colony_core.events import TerminalClosed, TerminalOpened
 from colony_core.processes import (
     Keeper,
@@ -18,12 +18,11 @@ from colony_core.processes import (
     Launch,
     OnTerminal,
     Process,
-    TerminalSize,
     TerminalState,
     View,
 )
 from colony_core.supervision import Status
-from colony_core.views import NewTerminal, TerminalView
+from colony_core.views import NewTerminal, TerminalSize, TerminalView
 
 from .environment import setup_environment
 from .launching import inherited_environment, launch, user_shell
@@ -85,7 +84,9 @@ class Terminals:
                 opened_by=opened_by,
             )
         )
-        state = TerminalState(rows=request.rows, columns=request.columns, viewers=0, idle=0.0, start=0, end=0)
+        state = TerminalState(
+            rows=request.screen.rows, columns=request.screen.columns, viewers=0, idle=0.0, start=0, end=0
+        )
         return self._view(process, state)
 
     async def views(self) -> tuple[TerminalView, ...]:
@@ -107,10 +108,13 @@ class Terminals:
 
     @asynccontextmanager
     async def view(self, terminal: str, *, after: int | None, size: TerminalSize | None) -> AsyncIterator[View]:
-        """A view of one, for the time of the block."""
-        key = self._find(terminal).key
+        """A view of one, for the time of the block; also of one that ended just now, before anybody had looked at it."""
         keeper = await self._colony.means.keeper.get()
-        async with keeper.view(key, after=after, size=size) as view:
+        async with AsyncExitStack() as stack:
+            try:
+                view = await stack.enter_async_context(keeper.view(self._prefix + terminal, after=after, size=size))
+            except NotFound:
+                raise self._not_found(terminal) from None
             yield view
 
     async def _watch_for_ever(self) -> None:
@@ -177,12 +181,12 @@ class Terminals:
             colony,
             label="terminal",
             argv=argv,
-            environment=environment | {"TERM": request.term, "COLONY_TERMINAL": terminal} | request.env,
+            environment=environment | {"TERM": request.screen.term, "COLONY_TERMINAL": terminal} | request.env,
             cwd=request.cwd,
             key=f"{KEY_PART}.{terminal}",
         )
         on_terminal = OnTerminal(
-            rows=request.rows, columns=request.columns, scrollback=settings.scrollback, idle=settings.idle
+            rows=request.screen.rows, columns=request.screen.columns, scrollback=settings.scrollback, idle=settings.idle
         )
         return attrs.evolve(order, log=None, terminal=on_terminal, note={"command": text, "opened_by": opened_by})
 
@@ -196,11 +200,12 @@ class Terminals:
         keeper = self._colony.means.keeper.current
         known = {self._id(process): process for process in (self._living(keeper) if keeper is not None else ())}
         if terminal not in known:
-            nearest = did_you_mean(terminal, tuple(known))
-            hint = f"did you mean {nearest}?" if nearest else f"colony terminal ls {self._colony.name}"
-            what = f"“{self._colony.name}” has no terminal {terminal[:80]!r}"
-            raise NotFound("terminal-not-found", what, hint)
+            raise self._not_found(terminal)
         return known[terminal]
+
+    def _not_found(self, terminal: str) -> NotFound:
+        what = f"“{self._colony.name}” has no terminal {terminal[:80]!r}"
+        return NotFound("terminal-not-found", what, f"colony terminal ls {self._colony.name}")
 
     def _id(self, process: Process) -> str:
         return process.key.removeprefix(self._prefix)

@@ -16,14 +16,14 @@ A program that embeds Colony may have the same engine in a thread of its own: `o
 from .client import Keeper, Process, open_inline_keeper, open_keeper
 from .finding import living_keeper
 from .keeper.records import is_label
+from .keeper.scrollback import Modes
 from .launch import Exited, KeeperLost, Launch, LogTarget, OnTerminal, User, owner_of
 from .leftovers import kill_leftovers
 from .logs import LogBook
 from .ring_log import LogLine, Missed, Page
-from .terminals import Ended, Place, Seen, TerminalSize, TerminalState, View
+from .terminals import Seen, TerminalState, View, checked_size, open_terminal, resize_terminal
 
 __all__ = [
-    "Ended",
     "Exited",
     "Keeper",
     "KeeperLost",
@@ -32,19 +32,21 @@ __all__ = [
     "LogLine",
     "LogTarget",
     "Missed",
+    "Modes",
     "OnTerminal",
     "Page",
-    "Place",
     "Process",
     "Seen",
-    "TerminalSize",
     "TerminalState",
     "User",
     "View",
+    "checked_size",
     "is_label",
     "kill_leftovers",
     "living_keeper",
     "open_inline_keeper",
     "open_keeper",
+    "open_terminal",
     "owner_of",
+    "resize_terminal",
 ]

@@ -12,6 +12,7 @@ import trio
 
 from colony_core import errors
 from colony_core.errors import TooSlow, WrongState
+from colony_core.views import TerminalSize
 
 from .inline import run_inline_engine
 from .keeper.requests import OLDEST_PROTOCOL, PROTOCOL, TERMINALS_PROTOCOL
@@ -19,7 +20,7 @@ from .launch import Exited, KeeperLost, Launch, LogTarget
 from .line import Line
 from .logs import LogBook, LogNews
 from .starting import lock_run_dir, reach_keeper
-from .terminals import TerminalSize, TerminalState, View
+from .terminals import TerminalState, View
 
 SHUTDOWN_GRACE_SECONDS = 5.0
 SHUTDOWN_PATIENCE_SECONDS = 20.0

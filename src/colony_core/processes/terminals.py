@@ -7,18 +7,38 @@ from typing import Any
 import attrs
 import trio
 
-from .keeper.terminals import FRAME, FRAME_BYTES
-from .launch import KeeperLost
+from colony_core.errors import Invalid, LimitReached
+from colony_core.views import TerminalEnd, TerminalPlace, TerminalSize
+
+from .keeper.terminals import FRAME, FRAME_BYTES, Size, open_pair, set_size
+from .launch import KeeperLost, User
 
 READ_BYTES = 256 * 1024
 
 
-@attrs.frozen
-class TerminalSize:
-    """Rows and columns, 1 to 4096 of each."""
+def open_terminal(size: TerminalSize, user: User | None) -> tuple[int, int]:
+    """A terminal of the caller's, who closes both ends; the second is for the program of `user`. Raises Invalid, LimitReached."""
+    try:
+        return open_pair(_size(size), None if user is None else user.uid)
+    except OSError as error:
+        raise LimitReached("out-of-terminals", f"there is no terminal left: {error}", "close some") from error
 
-    rows: int
-    columns: int
+
+def resize_terminal(fd: int, size: TerminalSize) -> None:
+    """Gives a terminal of the caller's another size; raises Invalid."""
+    set_size(fd, _size(size))
+
+
+def checked_size(size: TerminalSize) -> TerminalSize:
+    """The size itself; raises Invalid for what is none."""
+    try:
+        return TerminalSize(*Size.of((size.rows, size.columns)))
+    except ValueError as error:
+        raise Invalid("bad-terminal", str(error), "1 to 4096 of each") from error
+
+
+def _size(size: TerminalSize) -> Size:
+    return Size(*attrs.astuple(checked_size(size)))
 
 
 @attrs.frozen
@@ -33,27 +53,7 @@ class TerminalState:
     end: int
 
 
-@attrs.frozen
-class Place:
-    """Where the next byte of output stands, counted from the terminal's first; `missed` bytes before it are gone.
-
-    `restore` is for the screen that shows it: it brings a fresh terminal into the modes that were set there.
-    """
-
-    at: int
-    missed: int
-    restore: str
-
-
-@attrs.frozen
-class Ended:
-    """The program's end, behind its last output; `why` tells it where the keeper ended it (`idle`)."""
-
-    code: int
-    why: str
-
-
-Seen = bytes | Place | TerminalSize | Ended
+Seen = bytes | TerminalPlace | TerminalSize | TerminalEnd
 
 
 class View:
@@ -65,7 +65,7 @@ class View:
         self._sending = trio.Lock()
 
     async def receive(self) -> Seen:
-        """The next output (never empty), or what is to be known of it; first of all a Place. Cancelling loses nothing.
+        """The next output (never empty), or what is to be known of it; first of all a place. Cancelling loses nothing.
 
         Raises KeeperLost when the keeper is gone.
         """
@@ -118,7 +118,7 @@ class View:
 
 def _told(message: dict[str, Any]) -> Seen:
     if "at" in message:
-        return Place(message["at"], message["missed"], message["restore"])
+        return TerminalPlace(message["at"], message["missed"], message["restore"])
     if "size" in message:
         return TerminalSize(*message["size"])
-    return Ended(message["exit"], message["why"])
+    return TerminalEnd(message["exit"], message["why"])

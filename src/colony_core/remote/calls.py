@@ -204,6 +204,46 @@ def revoke_token(token_id: str) -> Call:
     return Call(method="DELETE", path=f"/api/tokens/{_part(token_id)}")
 
 
+def terminals(ref: str) -> Call:
+    """The terminals of a colony, the oldest first."""
+    return _get(f"{_colony(ref)}/terminals", reply="TerminalView", many=True)
+
+
+def open_terminal(
+    ref: str,
+    *,
+    command: Sequence[str] = (),
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    rows: int = 24,
+    columns: int = 80,
+    term: str = "xterm-256color",
+) -> Call:
+    """A new terminal with `command`, else with what the manifest says, else with the user's shell."""
+    screen = {"rows": rows, "columns": columns, "term": term}
+    body = {"command": list(command), "cwd": cwd, "env": dict(env or {}), "screen": screen}
+    return _post(f"{_colony(ref)}/terminals", body, reply="TerminalView")
+
+
+def close_terminal(ref: str, terminal: str) -> Call:
+    """Hangs up on a terminal's program; answers when its whole tree is gone."""
+    return Call(method="DELETE", path=f"{_colony(ref)}/terminals/{_part(terminal)}")
+
+
+def terminal_path(
+    ref: str,
+    terminal: str,
+    *,
+    after: int | None = None,
+    rows: int | None = None,
+    columns: int | None = None,
+    read_only: bool = False,
+) -> str:
+    """Where the WebSocket of a terminal is, that begins behind the place `after`; with rows and columns it has a say in the size."""
+    query = {"after": after, "rows": rows, "columns": columns, "read_only": "true" if read_only else None}
+    return _get(f"{_colony(ref)}/terminals/{_part(terminal)}", query).url
+
+
 def exec_path(ref: str) -> str:
     """Where the WebSocket for running a command in a colony is."""
     return f"{_colony(ref)}/exec"

@@ -1,6 +1,6 @@
-"""Opens what does not end, under Trio: events as they happen, and commands in a colony.
+"""Opens what does not end, under Trio: events as they happen, commands in a colony, terminals.
 
-Both are WebSockets over the daemon's Unix socket or its address. A door of its own, because it brings Trio along.
+All are WebSockets over the daemon's Unix socket or its address. A door of its own, because it brings Trio along.
 """
 
 import json
@@ -14,15 +14,16 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from colony_core import wire
 from colony_core.errors import Broken, ColonyError, TooSlow, Unreachable
-from colony_core.views import ExecRequest
+from colony_core.views import ExecRequest, TerminalSize
 
 from . import calls
 from .blocking import Client
 from .problems import error_from_problem
 from .sockets import PIECE_BYTES, QUEUED_MESSAGES, as_lost, open_socket, server_version, ungrouped
 from .target import Target
+from .terminals import Away, TerminalSession, open_terminal
 
-__all__ = ["EventStream", "ExecSession", "open_events", "open_exec"]
+__all__ = ["Away", "EventStream", "ExecSession", "TerminalSession", "open_events", "open_exec", "open_terminal"]
 
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 2.0
@@ -95,6 +96,11 @@ class ExecSession:
         self._result: int | ColonyError = Unreachable(
             "connection-lost", "the connection broke while the command ran; it was ended", "colony status"
         )
+
+    async def resize(self, size: TerminalSize) -> None:
+        """Another size for the command's terminal; it must have been asked for with a screen."""
+        with suppress(ConnectionClosed):  # `wait` tells it
+            await self._connection.send_message(json.dumps({"resize": {"rows": size.rows, "columns": size.columns}}))
 
     async def wait(self) -> int:
         """The exit code, once the command has ended and its output was read. Raises what kept it from running, or broke it off."""

@@ -2,12 +2,13 @@
 
 from colony_web.routes import Route
 
-from . import audit, colonies, events, logins, logs, services, system, tokens, usage
+from . import audit, colonies, events, logins, logs, services, system, terminals, tokens, usage
 
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
     *colonies.ROUTES,
     *services.ROUTES,
+    *terminals.ROUTES,
     *logs.ROUTES,
     *events.ROUTES,
     *tokens.ROUTES,

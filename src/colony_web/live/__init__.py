@@ -1,5 +1,5 @@
-"""What does not end: a colony's log as it is written, events as they happen, a command in a cell."""
+"""What does not end: a colony's log as it is written, events as they happen, a command in a cell, a terminal."""
 
-from . import commands, events, logs
+from . import commands, events, logs, terminals
 
-__all__ = ["commands", "events", "logs"]
+__all__ = ["commands", "events", "logs", "terminals"]

@@ -1,6 +1,7 @@
 """A command in a colony's cell over a WebSocket.
 
-The client's first frame is text, an ExecRequest; then binary frames are the command's input and the text `{"eof": true}` ends it.
+The client's first frame is text, an ExecRequest; then binary frames are the command's input and the text `{"eof": true}` ends it. On a
+terminal (`screen`) the text `{"resize": {"rows": 24, "columns": 80}}` gives it another size.
 The server's binary frames are output, their first byte 1 (stdout) or 2 (stderr); its last text is `{"exit": code}`, then it closes with
 1000. An error before the command runs is the text `{"error": problem}` and a close with 4000 plus the problem's status. The pipes hold
 both sides back: who does not read is not written to. When the socket goes, the command is killed with its tree.
@@ -17,20 +18,18 @@ from colony_core import wire
 from colony_core.access import CHANGING
 from colony_core.errors import ColonyError, Invalid, TooSlow
 from colony_core.views import ExecRequest
-from colony_web.context import current_identity, current_request_id, note_target
+from colony_web.context import current_identity, note_target
 from colony_web.house import House, Running
-from colony_web.problems import problem_of
 from colony_web.rights import colony_for, require_role
 from colony_web.routes import read_query
 
-from .sockets import closed_on_drain, discard_messages
+from .sockets import closed_on_drain, discard_messages, tell_error, wanted_size
 
 FIRST_FRAME_SECONDS = 10.0
 LAST_OUTPUT_SECONDS = 1.0
 """After the command's end its output is read until nothing came for so long: a grandchild may hold the pipe open for ever."""
 STDOUT, STDERR = b"\x01", b"\x02"
 CHUNK_BYTES = 64 * 1024
-CLOSE_CODES = 4000
 
 
 async def run_command(house: House, ref: str) -> None:
@@ -46,7 +45,7 @@ async def run_command(house: House, ref: str) -> None:
                 code = await _attached(running)
             await websocket.send(msgspec.json.encode({"exit": code}).decode())
     except* ColonyError as group:
-        await _tell(group)
+        await tell_error(group)
 
 
 async def _first_frame() -> ExecRequest:
@@ -101,24 +100,15 @@ async def _input(running: Running) -> None:
     while True:
         message: Any = await websocket.receive()
         if isinstance(message, str):
-            if wire.parse_json(message) != {"eof": True}:
-                raise Invalid(
-                    "unknown-message", "this text frame means nothing here", 'binary frames, or {"eof": true}'
-                )
-            break
+            said = wire.parse_json(message)
+            if said == {"eof": True}:
+                break
+            size = wanted_size(said)
+            running.resize(size)
+            continue
         try:
             await running.stdin.send_all(message)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             break
     await running.stdin.aclose()
     await discard_messages()
-
-
-async def _tell(group: BaseExceptionGroup[ColonyError]) -> None:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ColonyError)
-    problem = problem_of(error, request_id=current_request_id())
-    await websocket.send(msgspec.json.encode({"error": problem.document}).decode())
-    await websocket.close(CLOSE_CODES + problem.status, error.code)

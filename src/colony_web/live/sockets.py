@@ -1,16 +1,24 @@
-"""What the WebSockets share: telling of an end in the close frame's own numbers."""
+"""What the WebSockets share: telling of an end in the close frame's own numbers, and of errors as problems."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
+import msgspec
 import trio
 from quart import websocket
 
-from colony_web.context import current_scope
+from colony_core.errors import ColonyError, Invalid
+from colony_core.processes import checked_size
+from colony_core.views import TerminalSize
+from colony_web.context import current_request_id, current_scope
 from colony_web.drain import drained
 from colony_web.house import House
+from colony_web.problems import problem_of
 
 GOING_AWAY = 1001
+CLOSE_CODES = 4000
+"""Added to a problem's status."""
 
 
 @asynccontextmanager
@@ -37,3 +45,27 @@ async def discard_messages() -> None:
     """Reads and forgets what the client says, so that its close is always seen."""
     while True:
         await websocket.receive()
+
+
+async def send_json(value: object) -> None:
+    """One text frame."""
+    await websocket.send(msgspec.json.encode(value).decode())
+
+
+async def tell_error(group: BaseExceptionGroup[ColonyError]) -> None:
+    """Tells the first error of a group as `{"error": problem}` and closes."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ColonyError)
+    problem = problem_of(error, request_id=current_request_id())
+    await send_json({"error": problem.document})
+    await websocket.close(CLOSE_CODES + problem.status, error.code)
+
+
+def wanted_size(said: Any) -> TerminalSize:
+    """The size in `{"resize": {"rows": 24, "columns": 80}}`; raises Invalid for any other message."""
+    size = said.get("resize") if isinstance(said, dict) and len(said) == 1 else None
+    if not isinstance(size, dict) or size.keys() != {"rows", "columns"}:
+        raise Invalid("unknown-message", "this text frame means nothing here", "see /docs for what can be said")
+    return checked_size(TerminalSize(size["rows"], size["columns"]))

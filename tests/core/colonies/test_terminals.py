@@ -10,8 +10,9 @@ import trio
 
 from colony_core.errors import LimitReached, NotFound, WrongState
 from colony_core.events import TerminalClosed, TerminalOpened
-from colony_core.processes import Ended, Place, TerminalSize, View
-from colony_core.views import NewTerminal
+from colony_core.processes import View
+from colony_core.views import NewTerminal, TerminalEnd, TerminalPlace, TerminalSize
+from colony_core.views import Screen as Shown
 
 from .homes import PATIENCE_SECONDS, Home, alive, kill, open_home, service
 
@@ -25,7 +26,7 @@ class Screen:
     def __init__(self, view: View) -> None:
         self.view = view
         self.shown = ""
-        self.ended: Ended | None = None
+        self.ended: TerminalEnd | None = None
 
     async def until(self, text: str) -> str:
         with trio.fail_after(PATIENCE_SECONDS):
@@ -43,7 +44,7 @@ class Screen:
         seen = await self.view.receive()
         if isinstance(seen, bytes):
             self.shown += seen.decode(errors="replace").replace("\r\n", "\n")
-        elif isinstance(seen, Ended):
+        elif isinstance(seen, TerminalEnd):
             self.ended = seen
 
 
@@ -62,7 +63,9 @@ async def test_a_terminal_is_in_the_cell_the_folder_and_the_environment_of_its_c
     async with open_home(tmp_path) as home:
         view = await home.up("hello", '[colony.environment]\nGREETING = "hi"\n' + service("web"))
         assert view.address is not None
-        opened = await home.house.open_terminal("hello", NewTerminal(command=("sh",), term="vt100"), opened_by="ape")
+        opened = await home.house.open_terminal(
+            "hello", NewTerminal(command=("sh",), screen=Shown(term="vt100")), opened_by="ape"
+        )
         async with looking(home, "hello", opened.id) as screen:
             await screen.view.type(b"pwd; ip -br addr; echo $GREETING $TERM $COLONY_NAME $COLONY_TERMINAL; exit 4\r")
             assert await screen.end() == 4
@@ -83,7 +86,9 @@ async def test_the_manifest_says_what_a_terminal_runs(tmp_path: Path) -> None:
 async def test_without_a_word_in_the_manifest_it_is_the_users_shell(tmp_path: Path) -> None:
     async with open_home(tmp_path, fake=True) as home:
         await home.up("hello", PLAIN)
-        opened = await home.house.open_terminal("hello", NewTerminal(rows=33, columns=99), opened_by="ape")
+        opened = await home.house.open_terminal(
+            "hello", NewTerminal(screen=Shown(rows=33, columns=99)), opened_by="ape"
+        )
         assert opened.command.startswith("/")
         async with looking(home, "hello", opened.id) as screen:
             await screen.view.type(b"stty size\r")
@@ -187,7 +192,7 @@ async def test_a_small_scrollback_says_what_it_lost(tmp_path: Path) -> None:
             await screen.until("end\n")
         async with home.house.view_terminal("hello", opened.id) as view:
             place = await view.receive()
-            assert isinstance(place, Place)
+            assert isinstance(place, TerminalPlace)
             assert place.missed > 15_000
 
 

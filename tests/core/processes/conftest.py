@@ -11,17 +11,15 @@ import attrs
 import pytest
 import trio
 
-from colony_core import processes
 from colony_core.processes import (
-    Ended,
     Launch,
     LogTarget,
     OnTerminal,
-    TerminalSize,
     View,
     kill_leftovers,
     open_keeper,
 )
+from colony_core.views import TerminalEnd, TerminalPlace, TerminalSize
 
 DEADLINE_SECONDS = 60.0
 
@@ -73,9 +71,9 @@ class Screen:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self.places: list[processes.Place] = []
+        self.places: list[TerminalPlace] = []
         self.sizes: list[TerminalSize] = []
-        self.ended: Ended | None = None
+        self.ended: TerminalEnd | None = None
         self.output = b""
 
     @property
@@ -88,12 +86,12 @@ class Screen:
         match await self.view.receive():
             case bytes() as data:
                 self.output += data
-            case processes.Place() as told:
+            case TerminalPlace() as told:
                 self.places.append(told)
                 self.output = b""
             case TerminalSize() as size:
                 self.sizes.append(size)
-            case Ended() as ended:
+            case TerminalEnd() as ended:
                 self.ended = ended
 
     async def until(self, true: "str | Callable[[], Any]") -> str:

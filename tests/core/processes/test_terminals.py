@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -11,7 +12,8 @@ import pytest
 import trio
 
 from colony_core.errors import Invalid, NotFound, WrongState
-from colony_core.processes import Ended, OnTerminal, TerminalSize, User, open_inline_keeper
+from colony_core.processes import OnTerminal, User, open_inline_keeper
+from colony_core.views import TerminalEnd, TerminalSize
 
 SMALL = OnTerminal(scrollback=64 * 1024)
 WIDE = TerminalSize(40, 120)
@@ -31,7 +33,7 @@ async def test_a_program_gets_a_terminal_of_its_own(opened: Any, place: Any, loo
             lines = screen.shown.splitlines()
             assert lines[0].startswith("/dev/pts/")
             assert lines[1:] == ["24 80", lines[0].removeprefix("/dev/")]
-            assert screen.ended == Ended(3, "")
+            assert screen.ended == TerminalEnd(3, "")
         assert (await process.wait()).code == 3
 
 
@@ -45,10 +47,17 @@ async def test_what_is_typed_is_echoed_and_read(opened: Any, place: Any, look: A
             assert "echo $((6 * 7)) grün\n" in shown
             await screen.type("\x04")
             await screen.until(lambda: screen.ended)
-            assert screen.ended == Ended(0, "")
+            assert screen.ended == TerminalEnd(0, "")
 
 
-async def test_keys_that_signal_work_and_so_does_job_control(opened: Any, place: Any, look: Any) -> None:
+async def test_keys_that_signal_work_and_so_does_job_control(
+    opened: Any, place: Any, look: Any, tmp_path: Path
+) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(
+        "import signal\nsignal.signal(signal.SIGCONT, lambda *_: print('again', flush=True))\nprint('here', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
     async with opened() as keeper:
         await keeper.start(place.on_terminal("t.1", "bash", "--norc", "--noprofile"))
         async with look(keeper, "t.1") as screen:
@@ -56,19 +65,20 @@ async def test_keys_that_signal_work_and_so_does_job_control(opened: Any, place:
             await screen.type("sh -c 'echo up; exec sleep 1000'\r")
             await screen.until("\rup\n")
             await screen.type("\x03")
+            await screen.until(lambda: screen.shown.endswith("$ "))
             await screen.type("echo code $?\r")
             await screen.until("code 130\n")
-            await screen.type("sh -c 'echo here; exec sleep 1000'\r")
+            await screen.type(f"python3 -S {job}\r")
             await screen.until("\rhere\n")
             await screen.type("\x1a")
-            await screen.until("Stopped")
+            await screen.until(lambda: "Stopped" in screen.shown and screen.shown.endswith("$ "))
             await screen.type("jobs; fg\r")
-            await screen.until(lambda: screen.shown.count("sh -c 'echo here; exec sleep 1000'") >= 4)
+            await screen.until("again\n")
             await screen.type("\x1c")
-            await screen.until("Quit")
+            await screen.until(lambda: "Quit" in screen.shown and screen.shown.endswith("$ "))
             await screen.type("exit 7\r")
             await screen.until(lambda: screen.ended)
-            assert screen.ended == Ended(7, "")
+            assert screen.ended == TerminalEnd(7, "")
 
 
 async def test_a_resize_is_seen_by_the_program_and_by_every_viewer(opened: Any, place: Any, look: Any) -> None:
@@ -169,10 +179,10 @@ async def test_a_program_that_does_not_read_is_waited_for_without_holding_up_its
 
 async def test_a_terminal_that_nobody_uses_is_ended(opened: Any, place: Any, look: Any) -> None:
     async with opened() as keeper:
-        idle = OnTerminal(idle=0.3)
+        idle = OnTerminal(idle=1.0)
         process = await keeper.start(place.on_terminal("t.1", "bash", "--norc", "-i", terminal=idle))
         async with look(keeper, "t.1") as screen:
-            await trio.sleep(0.7)
+            await trio.sleep(1.5)
             await screen.type("echo still-$((1))\r")
             await screen.until("still-1")
         exited = await process.wait()
@@ -206,7 +216,17 @@ async def test_a_viewer_of_a_program_that_has_ended_reads_its_last_words(opened:
             await process.wait()
             await screen.until(lambda: screen.ended)
             assert screen.shown.endswith("20000\nlast\n")
-            assert screen.ended == Ended(5, "")
+            assert screen.ended == TerminalEnd(5, "")
+
+
+async def test_who_comes_just_after_the_end_still_reads_why(opened: Any, place: Any, look: Any) -> None:
+    async with opened() as keeper:
+        process = await keeper.start(place.on_terminal("t.1", "sh", "-c", "echo no such thing >&2; exit 2"))
+        await process.wait()
+        await keeper.forget("t.1")
+        async with look(keeper, "t.1", size=WIDE) as screen:
+            await screen.until(lambda: screen.ended)
+            assert (screen.shown, screen.ended) == ("no such thing\n", TerminalEnd(2, ""))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +298,7 @@ async def test_ctrl_c_works_under_a_daemon_that_ignores_it(place: Any, look: Any
                 await screen.until("up\n")
                 await screen.type("\x03")
                 await screen.until(lambda: screen.ended)
-                assert screen.ended == Ended(42, "")
+                assert screen.ended == TerminalEnd(42, "")
     finally:
         for number, handler in zip(ignored, before, strict=True):
             signal.signal(number, handler)

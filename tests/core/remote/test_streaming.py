@@ -316,7 +316,7 @@ async def test_a_command_gets_its_input_and_gives_output_and_code(target: Target
                 await session.stdin.send_all(b"late")
         assert daemon.paths == ["/api/colonies/hello/exec"]
     assert bytes(out) == data
-    assert json.loads(err) == {"command": ["true"], "cwd": None, "env": {"A": "b"}}
+    assert json.loads(err) == {"command": ["true"], "cwd": None, "env": {"A": "b"}, "screen": None}
 
 
 async def test_an_output_that_is_closed_does_not_hold_up_the_other(target: Target) -> None:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from .exits import Exits
@@ -23,6 +24,7 @@ LEFTOVER_GRACE_SECONDS = 2.0
 KILL_PATIENCE_SECONDS = 10.0
 """How long SIGKILL may take before the survivors are named and given up."""
 ORPHAN_SECONDS = 2.0
+LINGER_SECONDS = 10.0
 LOOK_SECONDS = 0.005
 LOOK_SECONDS_MAX = 0.1
 EMPTY_LOOKS = 2
@@ -107,6 +109,8 @@ class Children:
         stuck: Callable[[Child, list[int]], None],
     ) -> None:
         self.living: dict[str, Child] = {}
+        self.lingering: dict[str, Terminal] = {}
+        """Terminals whose program ended before anybody had looked."""
         self._exits = exits
         self._timers = timers
         self._keeper = keeper
@@ -280,4 +284,14 @@ class Children:
         self._exits.add(record)
         self._ended(child, record)
         if child.terminal is not None:
+            if not (child.stopping or child.terminal.seen):
+                self._let_linger(child.key, child.terminal)
             child.terminal.end(record["code"], child.why)
+
+    def _let_linger(self, key: str, terminal: Terminal) -> None:
+        """Whoever asked for a terminal may look at it a moment later, when its program has said why it ended."""
+        self.lingering[key] = terminal
+        self._timers.later(LINGER_SECONDS, partial(self._forget_lingering, key))
+
+    def _forget_lingering(self, key: str) -> None:
+        self.lingering.pop(key, None)

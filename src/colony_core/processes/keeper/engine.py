@@ -60,6 +60,8 @@ class Engine:
         self._sees_all = bool(kernel.permitted() >> kernel.CAP_SYS_PTRACE & 1)
         self._poll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._new: set[int] = set()
+        """Watched since the last poll: what that has told of their numbers was meant for others, by now closed."""
         self._daemon: Connection | None = None
         self._connections: set[Connection] = set()
         self._listener: socket.socket | None = None
@@ -76,8 +78,9 @@ class Engine:
         self._check_lonely()
         try:
             while not self._finished:
+                self._new.clear()
                 for fd, mask in self._poll.poll(self.timers.wait_seconds(), EVENTS_PER_TURN):
-                    if (handler := self._handlers.get(fd)) is not None:
+                    if (handler := self._handlers.get(fd)) is not None and fd not in self._new:
                         handler(mask)
                 self.timers.fire()
                 self._check_done()
@@ -87,6 +90,7 @@ class Engine:
 
     def watch(self, fd: int, handler: Callable[[int], None], mask: int = select.EPOLLIN) -> None:
         self._handlers[fd] = handler
+        self._new.add(fd)
         self._poll.register(fd, mask)
 
     def change_watch(self, fd: int, mask: int) -> None:

@@ -214,7 +214,8 @@ class Desk:
         return {c.key: c.terminal.view() for c in living if c.terminal is not None and c.key.startswith(prefix)}
 
     def _terminal(self, key: str) -> Terminal:
-        terminal = self._engine.children.require(key).terminal
+        children = self._engine.children
+        terminal = children.lingering.get(key) or children.require(key).terminal
         if terminal is None:
             raise Refusal("WrongState", "no-terminal", f"the process {key} has no terminal")
         return terminal

@@ -112,6 +112,8 @@ class Terminal:
         self.size = settings.size
         self.scrollback = Scrollback(settings.scrollback)
         self.end_message: dict[str, Any] | None = None
+        self.seen = False
+        """Whether anybody has ever looked."""
         self.viewers: list[Viewer] = []
         """The last one decides the size."""
         self._loop = loop
@@ -222,6 +224,7 @@ class Terminal:
             self._nudge_program()
 
     def add(self, viewer: "Viewer") -> None:
+        self.seen = True
         self.viewers.append(viewer)
 
     def leave(self, viewer: "Viewer") -> None:

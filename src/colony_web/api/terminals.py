@@ -1,0 +1,59 @@
+"""The terminals of a colony: list, open, close. Their bytes go over a WebSocket (live/terminals.py)."""
+
+from colony_core.access import CHANGING, LOOKING
+from colony_core.views import NewTerminal, TerminalView
+from colony_web.house import House
+from colony_web.routes import Call, Reply, Route
+
+
+async def list_terminals(house: House, call: Call) -> tuple[TerminalView, ...]:
+    """The terminals of a colony, the oldest first."""
+    return await house.terminals(call.path["ref"])
+
+
+async def open_terminal(house: House, call: Call) -> Reply:
+    """Opens a terminal in the colony's cell.
+
+    It lives until its program ends, it is closed, nobody used it for too long, or the colony stops; the daemon may come and go.
+    """
+    view = await house.open_terminal(call.path["ref"], call.body, opened_by=call.identity.name)
+    return Reply(value=view, headers={"Location": f"/api/colonies/{view.colony_id}/terminals/{view.id}"})
+
+
+async def close_terminal(house: House, call: Call) -> None:
+    """Hangs up on the terminal's program; answers when its whole tree is gone."""
+    await house.close_terminal(call.path["ref"], call.path["terminal"])
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        rule="/api/colonies/<ref>/terminals",
+        handler=list_terminals,
+        returns=tuple[TerminalView, ...],
+        tag="terminals",
+        roles=LOOKING,
+        problems=(404,),
+    ),
+    Route(
+        method="POST",
+        rule="/api/colonies/<ref>/terminals",
+        handler=open_terminal,
+        body=NewTerminal,
+        returns=TerminalView,
+        status=201,
+        tag="terminals",
+        roles=CHANGING,
+        problems=(404, 409, 429),
+    ),
+    Route(
+        method="DELETE",
+        rule="/api/colonies/<ref>/terminals/<terminal>",
+        handler=close_terminal,
+        returns=None,
+        status=204,
+        tag="terminals",
+        roles=CHANGING,
+        problems=(404,),
+    ),
+)
