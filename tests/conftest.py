@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Generator
 from functools import cache
 
 import pytest
@@ -23,7 +24,7 @@ def _kernel_refusal() -> str:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips what this machine cannot do, with the reason; in CI a skip is a failure."""
+    """Skips what this machine cannot do, with the reason."""
     refusal = ""
     if item.get_closest_marker("root") and os.getuid() != 0:
         refusal = "needs to be root: sudo make test"
@@ -33,6 +34,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if not refusal and item.get_closest_marker(program) and shutil.which(program) is None:
             refusal = f"needs {program}: apt install {program}"
     if refusal:
-        if os.environ.get("COLONY_TESTS_ALLOW_SKIPS") == "0":
-            pytest.fail(f"nothing may be skipped here: {refusal}", pytrace=False)
         pytest.skip(refusal)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turns a skip into a failure where nothing may be skipped, whoever skipped."""
+    report = yield
+    if report.skipped and os.environ.get("COLONY_TESTS_ALLOW_SKIPS") == "0":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"nothing may be skipped here: {reason}"
+    return report
