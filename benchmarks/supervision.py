@@ -146,7 +146,7 @@ def _memory() -> Iterator[Metric]:
     for name, idiom, must, stretch in (
         ("child", "task with a scope", CHILD_GOAL, CHILD_STRETCH),
         ("child.static", "task with a scope", CHILD_GOAL, CHILD_STRETCH),
-        ("actor", "task with a channel", ACTOR_GOAL, ACTOR_STRETCH),
+        ("actor", "task with a scope and a channel", ACTOR_GOAL, ACTOR_STRETCH),
     ):
         mine, theirs = _weighed(name), _weighed(idiom)
         yield Metric(
@@ -210,7 +210,7 @@ ROWS = (
 )  # fmt: skip
 UNITS: dict[str, Callable[[], AbstractAsyncContextManager[Grow]]] = {
     "task with a scope": partial(bare.crowd, mailboxes=False),
-    "task with a channel": partial(bare.crowd, mailboxes=True),
+    "task with a scope and a channel": partial(bare.crowd, mailboxes=True),
     "child": partial(ours.crowd, ours.SLEEPER),
     "child.static": ours.crowd_in_order,
     "actor": partial(ours.crowd, ours.IDLE),

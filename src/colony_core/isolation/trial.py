@@ -53,7 +53,7 @@ def choose_mode() -> Mode:
 def try_mode(mode: Mode) -> ModeReport:
     """Tries one mode to the end."""
     if mode is Mode.ROOT and os.geteuid() != 0:
-        return ModeReport(mode, False, "this is not root", "sudo")
+        return ModeReport(mode, False, "this is not root", "sudo colony serve")
     if mode is Mode.AMBIENT and (os.geteuid() == 0 or effective_capabilities() & NEEDED != NEEDED or is_rootless()):
         hint = "AmbientCapabilities=CAP_NET_ADMIN CAP_SYS_ADMIN in a systemd unit"
         return ModeReport(mode, False, "CAP_NET_ADMIN and CAP_SYS_ADMIN are not held", hint)
