@@ -1,4 +1,4 @@
-"""What `python -m benchmarks` says: one object or line for each figure, and its exit code; the figures themselves are measured by `make bench`."""
+"""What `python -m benchmarks` says: one object or line for each figure, and its exit code. The figures are measured by `make bench`."""
 
 import json
 import subprocess
