@@ -23,6 +23,11 @@ def _kernel_refusal() -> str:
     return ""
 
 
+def _has_vite() -> bool:
+    modules = os.environ.get("COLONY_TESTS_NODE_MODULES")
+    return bool(modules) and shutil.which("node") is not None and os.path.exists(f"{modules}/vite/bin/vite.js")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips what this machine cannot do, with the reason."""
     refusal = ""
@@ -30,9 +35,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         refusal = "needs to be root: sudo make test"
     elif item.get_closest_marker("kernel"):
         refusal = _kernel_refusal()
-    for program in ("caddy",):
-        if not refusal and item.get_closest_marker(program) and shutil.which(program) is None:
+    for mark, program in (("caddy", "caddy"), ("browser", "chromium")):
+        if not refusal and item.get_closest_marker(mark) and shutil.which(program) is None:
             refusal = f"needs {program}: apt install {program}"
+    if not refusal and item.get_closest_marker("vite") and not _has_vite():
+        refusal = "needs Vite: npm install vite, and COLONY_TESTS_NODE_MODULES=…/node_modules"
     if refusal:
         pytest.skip(refusal)
 

@@ -90,6 +90,8 @@ def _service_changes(old: Service, new: Service) -> list[tuple[str, bool]]:
         found.append((_from_to("depends_on", _dependencies(old), _dependencies(new)), False))
     if old.autostart != new.autostart:
         found.append((_from_to("autostart", str(old.autostart).lower(), str(new.autostart).lower()), False))
+    if old.preview != new.preview:
+        found.append((_from_to("preview host", old.preview.host, new.preview.host), False))
     return found
 
 

@@ -48,6 +48,13 @@ class Ready:
 
 
 @attrs.frozen
+class Preview:
+    """How a service is shown: asked by the preview's own name (`keep`), or as localhost and its port (`rewrite`)."""
+
+    host: Literal["keep", "rewrite"] = "keep"
+
+
+@attrs.frozen
 class SetupCommand:
     """A command of the building state. Seconds."""
 
@@ -72,6 +79,7 @@ class Service:
     ready: Ready | None = None
     grace: float | None = None
     autostart: bool = True
+    preview: Preview = attrs.field(factory=Preview)
 
 
 @attrs.frozen(kw_only=True)

@@ -37,7 +37,15 @@ def resolve(colonies: Colonies, target: Target) -> Upstream | Refusal:
             f"Colony {colony.name} has no service with a port.",
             "give a service a port in colony.toml",
         )
-    return Upstream(partial(_connect, colony, port), f"{colony.name}:{port}", f"{colony.id} {colony.cell.inode}")
+    rewrite = service is not None and service.spec.preview.host == "rewrite"
+    return Upstream(
+        partial(_connect, colony, port),
+        f"{colony.name}:{port}",
+        f"{colony.id} {colony.cell.inode}",
+        port=port,
+        comes_back=service is not None,
+        asked_as=b"localhost:%d" % port if rewrite else None,
+    )
 
 
 async def _connect(colony: Colony, port: int) -> trio.abc.Stream:

@@ -19,6 +19,7 @@ from .bodies import UNTIL_CLOSE, BadFraming, body_of
 from .exchange import HALF_CLOSED_SECONDS, Exchange, Rules, Service, Tunnel, Upstream
 from .heads import BadHead, Request, Response, parse_request, parse_response
 from .pages import Refusal, bad_answer, bad_request, broke_off, mistake, no_such_host, not_listening, render, too_slow
+from .places import asked_as, led_back
 from .routes import NotOurs, parse_host
 from .site import ASK_PATH
 from .wires import BROKEN, Wire, wire_of
@@ -165,7 +166,10 @@ class Connection:
                 await self._client.write(render(opened, accept=request.accept, method=request.method, keep_alive=keep))
                 return keep or await self._hang_up_and_discard()
             service = self._service = opened
-        exchange = self._exchange = Exchange(request, service, reused=reused)
+        assert isinstance(place, Upstream), "a refusal opens nothing"
+        if place.asked_as is not None:
+            request = asked_as(request, place.asked_as)
+        exchange = self._exchange = Exchange(request, service, port=place.port, reused=reused)
         if not reused:
             self._nursery.start_soon(self._answers, service)
         return await self._pass_up(exchange)
@@ -189,7 +193,7 @@ class Connection:
         except trio.TooSlowError:
             return too_slow(place.label, CONNECT_SECONDS)
         except OSError as error:
-            return not_listening(place.label, error)
+            return not_listening(place.label, error, comes_back=place.comes_back)
         except ColonyError as error:
             return Refusal(502, "The service cannot be reached", error.message, error.hint, code=error.code)
 
@@ -352,7 +356,7 @@ class Connection:
                 raise _Failed(bad_answer(service.place.label, f"its head is larger than {HEAD_BYTES // 1024} KiB"))
             if end < 0:
                 if ended:
-                    raise _Failed(broke_off(service.place.label))
+                    raise _Failed(broke_off(service.place.label, comes_back=service.place.comes_back))
                 more = await _read(service.wire)
                 ended = not more
                 data += more
@@ -365,7 +369,7 @@ class Connection:
             if response.status == 101 and not request.upgrade:
                 raise _Failed(bad_answer(service.place.label, "it changes the protocol without being asked"))
             if response.status >= 200 or response.status == 101:
-                return response, data
+                return led_back(response, request, port=exchange.port, domain=self._rules.domain), data
             if not request.old:
                 await self._client.write(response.head + b"\r\n")
 

@@ -20,12 +20,16 @@ class Upstream:
     """A service that can be reached; `connect` opens a connection or raises OSError or ColonyError.
 
     Two upstreams with the same label and key are the same place, between which connections may be reused; so the key must change when
-    a colony or its namespace is made anew. The label is for people.
+    a colony or its namespace is made anew. The label is for people. `port` is where the service believes to be; `asked_as` is the Host that
+    it is shown, where that is not the preview's own. `comes_back`: when nobody listens, somebody is about to start it again.
     """
 
     connect: Callable[[], Awaitable[trio.abc.Stream]] = attrs.field(eq=False)
     label: str
     key: str = ""
+    port: int | None = attrs.field(default=None, eq=False)
+    asked_as: bytes | None = attrs.field(default=None, eq=False)
+    comes_back: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -68,11 +72,12 @@ class Service:
 class Exchange:
     """A request and its answer, on their way."""
 
-    __slots__ = ("answered", "events", "moved", "request", "reused", "service", "started", "tunnel", "uploaded")
+    __slots__ = ("answered", "events", "moved", "port", "request", "reused", "service", "started", "tunnel", "uploaded")
 
-    def __init__(self, request: Request, service: Service, *, reused: bool) -> None:
+    def __init__(self, request: Request, service: Service, *, port: int | None, reused: bool) -> None:
         self.request = request
         self.service = service
+        self.port = port
         self.reused = reused
         self.uploaded = request.body == 0
         self.started = False

@@ -53,6 +53,7 @@ class Request:
     method: bytes
     target: bytes
     host: bytes
+    scheme: bytes
     head: bytes
     body: int
     keep_alive: bool
@@ -100,7 +101,7 @@ def parse_request(head: bytes, *, peer: bytes, trusted: bool) -> Request:
         fields.drop(b"upgrade")
     fields.drop_named_by(options)
     _take_out_secrets(fields)
-    extra = _forwarded(fields, host, peer=peer, trusted=trusted)
+    extra, scheme = _forwarded(fields, host, peer=peer, trusted=trusted)
     if upgrade:
         extra += b"Connection: Upgrade\r\n"
     elif old and b"keep-alive" in options:
@@ -110,6 +111,7 @@ def parse_request(head: bytes, *, peer: bytes, trusted: bool) -> Request:
         method=method,
         target=target,
         host=host,
+        scheme=scheme,
         head=first + fields.rest() + extra + b"\r\n",
         body=body,
         keep_alive=b"close" not in options and (not old or b"keep-alive" in options),
@@ -282,7 +284,8 @@ def _take_out_secrets(fields: _Fields) -> None:
             fields.replace(b"authorization", index, b"")
 
 
-def _forwarded(fields: _Fields, host: bytes, *, peer: bytes, trusted: bool) -> bytes:
+def _forwarded(fields: _Fields, host: bytes, *, peer: bytes, trusted: bool) -> tuple[bytes, bytes]:
+    """The lines that tell a service who asked and how, and the scheme."""
     chain, scheme, name = (peer,) if peer else (), b"http", host
     if trusted:
         chain = (*fields.all(b"x-forwarded-for"), *chain)
@@ -291,4 +294,4 @@ def _forwarded(fields: _Fields, host: bytes, *, peer: bytes, trusted: bool) -> b
     for field in [key for key in fields._found if key.startswith((b"x-", b"x_"))]:
         fields.drop(field)
     lines = b"X-Forwarded-For: %b\r\n" % b", ".join(chain) if chain else b""
-    return lines + b"X-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (scheme, name)
+    return lines + b"X-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (scheme, name), scheme

@@ -6,6 +6,7 @@ The pages load nothing, run nothing and escape everything; a page about somethin
 import base64
 import hashlib
 import json
+import os
 from html import escape
 from http import HTTPStatus
 
@@ -94,13 +95,14 @@ def no_such_host(host: NotOurs, shown: bytes, domain: str) -> Refusal:
     )
 
 
-def not_listening(label: str, error: OSError) -> Refusal:
-    """The connection to a service was refused."""
+def not_listening(label: str, error: OSError, *, comes_back: bool = False) -> Refusal:
+    """The connection to a service was refused; with `comes_back` the page tries again."""
     return Refusal(
         502,
         "Nothing listens here",
-        f"{label} does not accept connections ({error.strerror or error}).",
+        f"{label} does not accept connections ({_words(error)}).",
         "Is the service running, and does it listen on this port? Its log may say why not.",
+        retry_after=2 if comes_back else None,
         code="not-listening",
     )
 
@@ -112,13 +114,17 @@ def too_slow(label: str, seconds: float) -> Refusal:
     )
 
 
-def broke_off(label: str) -> Refusal:
-    """A service closed the connection instead of answering."""
+def broke_off(label: str, *, comes_back: bool = False) -> Refusal:
+    """A service closed the connection instead of answering; with `comes_back` the page tries again.
+
+    It waits long for it: where the request itself is what the service dies of, an open page must not use up the service's restarts.
+    """
     return Refusal(
         502,
         "The service broke off",
         f"{label} closed the connection without an answer.",
         "Did it crash or restart? Its log may say why.",
+        retry_after=10 if comes_back else None,
         code="service-broke-off",
     )
 
@@ -154,6 +160,11 @@ def busy(connections: int) -> Refusal:
         retry_after=2,
         code="busy",
     )
+
+
+def _words(error: OSError) -> str:
+    # Trio tells where it tried to connect, which says nothing to people who asked for a name
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _phrase(status: int) -> str:

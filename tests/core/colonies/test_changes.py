@@ -88,6 +88,12 @@ def test_nothing_changes_where_only_comments_and_spelling_do() -> None:
             (),
         ),
         ('"worker"', '"worker"\nautostart = false', "worker: autostart changed from true to false", ()),
+        (
+            'ready = "port"',
+            'ready = "port"\npreview = { host = "rewrite" }',
+            "api: preview host changed from keep to rewrite",
+            (),
+        ),
     ],
 )
 def test_a_change_is_a_sentence_and_restarts_only_whom_it_concerns(

@@ -18,6 +18,7 @@ from colony_core.colonies.environment import INHERITED
 from colony_core.colonies.manifest import (
     Dependency,
     Manifest,
+    Preview,
     Ready,
     RestartPolicy,
     Service,
@@ -88,6 +89,7 @@ def test_a_service_says_everything_that_it_can() -> None:
     ready = { http = "/health?full=1", timeout = "2m" }
     grace = "1.5s"
     autostart = false
+    preview = { host = "rewrite" }
     [services.db]
     command = "db"
     [services.cache]
@@ -109,6 +111,7 @@ def test_a_service_says_everything_that_it_can() -> None:
         ready=Ready("http", "/health?full=1", 120.0),
         grace=1.5,
         autostart=False,
+        preview=Preview("rewrite"),
     )
     assert (db.ready, db.restart, db.grace, db.autostart) == (None, RestartPolicy(), None, True)
     assert cache.restart == RestartPolicy("never")
@@ -290,6 +293,14 @@ CASES: list[tuple[str, str, str, int]] = [
     (HEAD + "grace = inf\n", "invalid-manifest", "services.web.grace: expected a duration", 3),
     (HEAD + "grace = nan\n", "invalid-manifest", "services.web.grace: expected a duration", 3),
     (HEAD + "grace = '90d'\n", "invalid-manifest", "services.web.grace: the text '90d' is out of range", 3),
+    (HEAD + "preview = 'x'\n", "invalid-manifest", "services.web.preview: expected a table", 3),
+    (HEAD + "port = 1\npreview = { host = 'drop' }\n", "invalid-manifest", "services.web.preview.host: expected", 4),
+    (
+        HEAD + "preview = { host = 'keep' }\n",
+        "invalid-manifest",
+        "services.web.preview: a preview needs the service's port",
+        3,
+    ),
     (HEAD + "autostart = 'yes'\n", "invalid-manifest", "services.web.autostart: expected true or false", 3),
     ("[setup]\ncommand = 'x'\n", "unknown-key", "setup.command: unknown key", 2),
     ("[setup]\ncommands = 'x'\n", "invalid-manifest", "setup.commands: expected a list", 2),
@@ -536,6 +547,7 @@ def services_of(draw: st.DrawFn) -> tuple[Service, ...]:
                 ready=Ready("port") if port is not None and ready is None else ready,
                 grace=draw(st.none() | st.floats(0, 86_400)),
                 autostart=draw(st.booleans()),
+                preview=Preview(draw(st.sampled_from(["keep", "rewrite"]))) if port is not None else Preview(),
             )
         )
     return tuple(found)
@@ -577,6 +589,8 @@ def written(manifest: Manifest, spelling: str) -> str:
         raw = wire.dump(each)
         name, command = raw.pop("name"), raw.pop("command")
         raw.pop("command_text")
+        if each.port is None:
+            raw.pop("preview")
         if each.ready is not None:
             target = True if each.ready.kind == "port" else each.ready.target
             raw["ready"] = {each.ready.kind: target, "timeout": each.ready.timeout}

@@ -70,7 +70,7 @@ async def test_what_cannot_be_shown_is_explained_with_the_right_status(tmp_path:
             ("portless.colony.localhost", 404, "no service with a port"),
             ("app.colony.localhost", 503, "Service web of app is starting."),
             ("bad.app.colony.localhost", 503, "Service bad of app is failed: exit 3."),
-            ("app-5000.colony.localhost", 502, "app:5000 does not accept connections"),
+            ("app-5000.colony.localhost", 502, "app:5000 does not accept connections (Connection refused)"),
         ):
             answer = await get(home, host)
             assert answer[0] == status, (host, answer)

@@ -47,6 +47,12 @@ class Caddy:
                 return False
             return True
 
+    def most_memory(self) -> int:
+        """The most bytes that it has ever held."""
+        assert self._process is not None
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
     def end(self, number: int = signal.SIGKILL) -> None:
         """Ends it with a signal, and waits."""
         if self._process is not None:

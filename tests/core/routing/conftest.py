@@ -152,12 +152,12 @@ class Previews:
         self.route(port, target)
         return port
 
-    def route(self, port: int, target: Target = WEB) -> None:
+    def route(self, number: int, target: Target = WEB, **place: Any) -> None:
         async def connect() -> trio.SocketStream:
             self.connects += 1
-            return await trio.open_tcp_stream("127.0.0.1", port)
+            return await trio.open_tcp_stream("127.0.0.1", number)
 
-        self.places[target] = Upstream(connect, f"{target} at {port}")
+        self.places[target] = Upstream(connect, f"{target} at {number}", **place)
 
     async def client(self) -> Peer:
         peer = Peer(await trio.open_tcp_stream("127.0.0.1", self.port))

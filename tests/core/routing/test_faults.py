@@ -99,6 +99,25 @@ async def test_nothing_listening_is_a_bad_gateway_and_a_late_service_is_found(pr
     assert (await client.answer())[0] == 200
 
 
+@pytest.mark.parametrize(("comes_back", "waits"), [(True, ("2", "10")), (False, (None, None))])
+async def test_the_page_of_a_service_that_comes_back_asks_again_by_itself(previews, comes_back, waits):
+    async def handler(peer) -> None:
+        await peer.head()
+
+    listener = await open_tcp_listener("127.0.0.1", 0, what="x", config_key="x.y")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    found = []
+    for number in (port, await previews.service(handler)):
+        previews.route(number, comes_back=comes_back)
+        client = await previews.client()
+        await client.send(GET)
+        status, headers, _ = await client.answer()
+        assert status == 502
+        found.append(headers.get("retry-after"))
+    assert tuple(found) == waits
+
+
 async def test_a_service_that_cannot_be_reached_in_time_is_told(previews, autojump_clock):
     async def connect() -> trio.abc.Stream:
         await trio.sleep_forever()

@@ -1,5 +1,6 @@
 """What passes through the proxy, over real sockets."""
 
+import gzip
 import resource
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -386,3 +387,72 @@ async def test_curl_finds_its_way_by_name(previews, arguments):
     command = ["curl", "-sS", "--max-time", "10", "--noproxy", "*", "-d", "hello world", url, url, *arguments]
     done = await trio.run_process(command, capture_stdout=True)
     assert done.stdout == b"thanksthanks"
+
+
+async def test_a_login_flow_of_a_server_that_knows_only_localhost(previews):
+    """It checks its Host, redirects to itself by that name, and sets two cookies, one of them for everybody."""
+
+    async def handler(peer) -> None:
+        while head := await peer.head():
+            if b"\r\nHost: localhost:4001\r\n" not in head:
+                await peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            elif b"cookie: who=me" in head.lower():
+                await peer.send(ok(b"welcome"))
+            else:
+                cookies = b"Set-Cookie: who=me; HttpOnly\r\nSet-Cookie: all=1; Domain=colony.localhost\r\n"
+                to = b"Location: http://localhost:4001/home\r\nContent-Length: 0\r\n\r\n"
+                await peer.send(b"HTTP/1.1 302 Found\r\n" + cookies + to)
+
+    port = await previews.service(handler)
+    previews.route(port, port=4001)
+    client = await previews.client()
+    await client.send(GET)
+    assert (await client.answer())[0] == 403
+    previews.route(port, port=4001, asked_as=b"localhost:4001")
+    client = await previews.client()
+    await client.send(GET)
+    head = (await client.head()).split(b"\r\n")
+    assert [line for line in head if line.lower().startswith((b"location", b"set-cookie"))] in (
+        [b"Set-Cookie: who=me; HttpOnly", b"Set-Cookie: all=1", b"Location: http://web.hello.colony.localhost/home"],
+        [b"Location: http://web.hello.colony.localhost/home", b"Set-Cookie: who=me; HttpOnly", b"Set-Cookie: all=1"],
+    )
+    await client.send(GET.replace(b"\r\n\r\n", b"\r\nCookie: who=me\r\n\r\n"))
+    assert (await client.answer())[2] == b"welcome"
+
+
+async def test_what_is_compressed_stays_as_it_is(previews):
+    packed = gzip.compress(b"text" * 1000, mtime=0)
+    seen = []
+
+    async def handler(peer) -> None:
+        seen.append(await peer.head())
+        await peer.send(ok(packed, b"Content-Encoding: gzip", b'ETag: "x"', b"Vary: Accept-Encoding"))
+
+    await previews.service(handler)
+    client = await previews.client()
+    await client.send(GET.replace(b"\r\n\r\n", b"\r\nAccept-Encoding: gzip;q=0.5, br\r\n\r\n"))
+    _, headers, body = await client.answer()
+    assert (headers["content-encoding"], headers["etag"], body) == ("gzip", '"x"', packed)
+    assert b"Accept-Encoding: gzip;q=0.5, br\r\n" in seen[0]
+
+
+@pytest.mark.slow
+async def test_an_upload_of_a_gigabyte_passes_in_little_memory(previews):
+    async def handler(peer) -> None:
+        await peer.head()
+        left = 2**30 - len(peer.buffer)
+        peer.buffer = b""
+        while left:
+            left -= len(await peer.stream.receive_some(2**20))
+        await peer.send(ok(b"got it"))
+
+    await previews.service(handler)
+    client = await previews.client()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    await client.send(b"PUT / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % 2**30)
+    for _ in range(2**30 // len(PIECE)):
+        await client.send(PIECE)
+    assert (await client.answer())[2] == b"got it"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024
+    if previews.caddy is not None:
+        assert previews.caddy.most_memory() < 200 * 2**20

@@ -73,6 +73,7 @@ def _normal_service(name: str, table: Table) -> dict[str, Any]:
         "ready": table.take("ready", partial(_ready, port=port), _port_ready() if port else None),
         "grace": table.take("grace", partial(check.a_duration, positive=False)),
         "autostart": table.take("autostart", check.a_flag, True),
+        "preview": table.take("preview", partial(_preview, port=port), {}),
     }
     table.finish(INSTEAD)
     return form
@@ -159,6 +160,14 @@ def _ready(value: Any, *, port: int | None) -> dict[str, Any]:
         raise Mistake(f"{kind} needs the service's port", "write port = 4001, or ready = { log = ... }", below=(kind,))
     target = "" if kind == "port" else form[kind]
     return {"kind": kind, "target": target, "timeout": form.get("timeout", READY_SECONDS)}
+
+
+def _preview(value: Any, *, port: int | None) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        check.expected("a table", value, 'preview = { host = "rewrite" }')
+    if port is None:
+        raise Mistake("a preview needs the service's port", "write port = 4001")
+    return _inner(value, {"host": check.one_of("keep", "rewrite")})
 
 
 def _port_ready() -> dict[str, Any]:
