@@ -379,6 +379,18 @@ def status(url: str, token: str, *, method: str = "GET") -> int:
             return error.code
 
 
+@exercises("reload")
+def test_settings_are_read_again(daemon: Daemon) -> None:
+    file = daemon.folder / "none.toml"
+    file.write_text('[processes]\nlog_age = "2h"\n[routing]\ndomain = "other.localhost"\n')
+    told = ask(daemon, "POST", "/api/system/reload")
+    assert told == {"changed": ["processes.log_age"], "waiting": ["routing.domain"]}
+    file.write_text("[processes]\nlog_aeg = 1\n")
+    assert "did you mean log_age" in ask(daemon, "POST", "/api/system/reload", expect=422)["hint"]
+    file.write_text("")
+    assert ask(daemon, "POST", "/api/system/reload")["changed"] == ["processes.log_age"]
+
+
 @exercises("shut_down", "colonies")
 def test_the_daemon_ends_without_and_with_its_colonies(tmp_path: Path) -> None:
     with Daemon(tmp_path).running() as daemon:
