@@ -7,6 +7,8 @@ from functools import cache
 
 import pytest
 
+PROGRAMS = (("caddy", "caddy", "caddy"), ("browser", "chromium", "chromium"), ("dnsmasq", "dnsmasq", "dnsmasq-base"))
+
 # nft and its like live where the search path of an ordinary user does not lead.
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
 
@@ -35,9 +37,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         refusal = "needs to be root: sudo make test"
     elif item.get_closest_marker("kernel"):
         refusal = _kernel_refusal()
-    for mark, program in (("caddy", "caddy"), ("browser", "chromium")):
+    for mark, program, package in PROGRAMS:
         if not refusal and item.get_closest_marker(mark) and shutil.which(program) is None:
-            refusal = f"needs {program}: apt install {program}"
+            refusal = f"needs {program}: apt install {package}"
     if not refusal and item.get_closest_marker("vite") and not _has_vite():
         refusal = "needs Vite: npm install vite, and COLONY_TESTS_NODE_MODULES=…/node_modules"
     if refusal:

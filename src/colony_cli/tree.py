@@ -59,6 +59,7 @@ ENTRIES = (
     Entry("token create", "tokens", _H, "make a key to the API", "NAME"),
     Entry("token ls", "tokens", _H, "list keys", ""),
     Entry("token revoke", "tokens", _H, "end a key", "ID"),
+    Entry("dns dnsmasq", "dns", _H, "what a dnsmasq must be told to find previews by name", ""),
     Entry("completion", "house", _H, "the script for the shell's tab key", "SHELL"),
     Entry("version", "house", _H, "the command's version and the daemon's", ""),
     Entry("help", "topics", _H, "exit-codes, environment, formatting, concepts", "TOPIC"),
@@ -66,6 +67,7 @@ ENTRIES = (
 
 BRANCHES = (
     Branch("service", _C, "ls, start, stop, restart one service"),
+    Branch("dns", _H, "names of previews for programs that find none below localhost"),
     Branch("token", _H, "create, ls, revoke keys to the API"),
 )
 

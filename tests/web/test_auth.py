@@ -55,6 +55,8 @@ def test_our_own_names_are_let_in(value: str) -> None:
         "evil.com",
         "127.evil.com:8000",
         "localhost.evil:8000",
+        "web.hello.colony.localhost:8000",
+        "colony.localhost:8000",
         "localhost:8000.evil.com",
         "evil.com:8000",
         "localhost",

@@ -7,6 +7,7 @@ Where a Caddy stands in front, `site` decides what its configuration must hold a
 """
 
 from .caddy import keep_site, reconcile, withdraw
+from .dnsmasq import dnsmasq_settings
 from .exchange import Upstream
 from .listeners import open_tcp_listener, open_unix_listener, port_holder
 from .pages import Refusal
@@ -21,6 +22,7 @@ __all__ = [
     "Site",
     "Target",
     "Upstream",
+    "dnsmasq_settings",
     "keep_site",
     "open_tcp_listener",
     "open_unix_listener",

@@ -108,3 +108,25 @@ async def test_a_colony_shows_through_caddy_too_and_nothing_of_us_stays_in_it(tm
             assert socket.exists()
         assert not socket.exists()
         assert not await withdraw(caddy.admin)
+
+
+@pytest.mark.caddy
+async def test_a_domain_of_ones_own_with_tls(tmp_path: Path) -> None:
+    with running_caddy(tmp_path) as caddy:
+        port = free_port()
+        settings = {"enabled": True, "admin": str(caddy.admin), "listen": f"127.0.0.1:{port}"}
+        more = {"routing__domain": "previews.example.test", "routing__bind": "0.0.0.0"}
+        async with open_home(tmp_path, **more, **{f"caddy__{key}": value for key, value in settings.items()}) as home:
+            view = await home.up("app", service("web", listen("127.0.0.1", 4001).replace("ok", "A1"), port="4001"))
+            assert view.url == f"https://app.previews.example.test:{port}/"
+            await home.until_told("caddy_serves")
+            for host in (
+                "web.app.previews.example.test",
+                "app-4001.previews.example.test",
+                "app.previews.example.test",
+            ):
+                there = ["--resolve", f"{host}:{port}:127.0.0.1", "--noproxy", "*", f"https://{host}:{port}/"]
+                done = await trio.run_process(["curl", "-sS", "--insecure", *there], capture_stdout=True)
+                assert done.stdout == b"A1"
+            assert await get(home, "web.app.previews.example.test") == (200, "A1")
+            assert (await get(home, "web.app.colony.localhost"))[0] == 404
