@@ -22,6 +22,7 @@ SYSTEM_CONFIG = Path("/etc/colony/config.toml")
 SIBLING_VARIABLES = "COLONY_SERVICE_"
 """What services are told of each other (`naming.service_variable`); no setting begins so."""
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_ORIGIN = re.compile(r"^https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"^(\d+)([KMGT]?)$")
 _USUAL = {"http": 80, "https": 443}
@@ -93,6 +94,13 @@ def _group(value: Any) -> str:
     return value
 
 
+def _origins(value: Any) -> tuple[str, ...]:
+    given = [part for part in value.split(",") if part] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, str) and _ORIGIN.match(each) for each in given):
+        raise ValueError(f"expected addresses such as https://colony.example:8443, got {value!r}")
+    return tuple(given)
+
+
 def _address(value: Any) -> str:
     return str(ipaddress.ip_address(_text(value)))
 
@@ -151,6 +159,9 @@ class Server:
 
     bind: str = _key("127.0.0.1", _address, "address of the API")
     port: int = _key(8000, _port_or_zero, "port of the API; 0 takes any free one")
+    origins: tuple[str, ...] = _key(
+        (), _origins, "further addresses under which the API is reached, by a front with TLS"
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -58,7 +58,7 @@ async def serve(
         )
         addresses = (f"unix:{config.folders.socket}", _url(tcp))
         await serve_app(
-            app or create_app(mycelium),
+            app or create_app(mycelium, origins=config.server.origins),
             (unix, tcp),
             stop=mycelium.shutdown_requested.wait,
             settings=settings,

@@ -55,6 +55,7 @@ class StandIn:
         self.colonies: dict[str, dict[str, Any]] = {}
         self.lines: dict[str, list[dict[str, Any]]] = {}
         self.events: list[dict[str, Any]] = []
+        self.audit: list[dict[str, Any]] = []
         self.tokens: list[dict[str, Any]] = []
         self.usage: list[list[dict[str, Any]]] = [[]]
         self.page_lines = 10_000
@@ -230,6 +231,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, self._events()
             case ["GET", "usage"]:
                 return 200, house.usage.pop(0) if len(house.usage) > 1 else house.usage[0]
+            case ["POST", "logins"]:
+                return 201, {"url": "http://localhost:1/login?code=x", "path": "/login?code=x", "seconds": 60.0}
+            case ["GET", "audit"]:
+                after = int(self._one("after", "0"))
+                return 200, [entry for entry in house.audit if entry["seq"] > after]
             case ["GET", "tokens"]:
                 return 200, house.tokens
             case ["POST", "tokens"]:

@@ -3,6 +3,7 @@
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -290,3 +291,43 @@ def test_json_on_a_terminal_is_indented(house: StandIn, colony: Command) -> None
     _, shown = colony.shown("ls", "--json")
     assert shown.startswith('[\n  {\n    "id"')
     assert json.loads(shown) == [house.colonies["hello"]]
+
+
+def test_a_key_may_have_an_end_a_colony_and_a_person(house: StandIn, colony: Command) -> None:
+    colony("token", "create", "helper", "--role", "agent", "--colony", "hello", "--ttl", "2h", "--person", "ann")
+    assert house.bodies[-1] == {
+        "name": "helper",
+        "role": "agent",
+        "seconds": 7200.0,
+        "colony": "hello",
+        "person": "ann",
+    }
+
+
+def test_login_prints_a_link_and_nothing_else(house: StandIn, colony: Command) -> None:
+    assert colony("login").out == "http://localhost:1/login?code=x\n"
+    assert colony("login", "-q").out == "http://localhost:1/login?code=x\n"
+
+
+def entry(seq: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "seq": seq, "at": "2026-01-31T08:15:00.000Z", "who": "uid:0", "name": "root", "role": "ape", "person": "root",
+        "source": "socket, uid 0, pid 7", "method": "POST", "path": "/api/colonies/hello/stop", "target": "hello",
+        "status": 202, "code": "", "request_id": "req_1", "skipped": 0,
+    } | changes  # fmt: skip
+
+
+def test_audit_tells_who_did_what_from_where_and_how_it_ended(house: StandIn, colony: Command) -> None:
+    house.audit = [
+        entry(1),
+        entry(2, who=None, name="", source="127.0.0.1", status=401, code="token-required", target="", skipped=9),
+    ]
+    done = colony("audit")
+    assert done.out.splitlines() == [
+        "2026-01-31T08:15:00.000Z  1  root (ape)  socket, uid 0, pid 7  POST /api/colonies/hello/stop  hello  202",
+        "2026-01-31T08:15:00.000Z  2  a stranger  127.0.0.1  POST /api/colonies/hello/stop  401 token-required",
+    ]
+    assert done.err == "… 9 writes of strangers are not noted\n"
+    assert [json.loads(line)["seq"] for line in colony("audit", "--after", "1", "--json").out.splitlines()] == [2]
+    followed = colony("audit", "-f", "--json", "--timeout", "0.3")
+    assert [json.loads(line)["seq"] for line in followed.out.splitlines()] == [1, 2]

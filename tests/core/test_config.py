@@ -140,3 +140,26 @@ def test_what_another_user_may_enter_lies_apart(tmp_path: Path) -> None:
 def test_files_of_ones_own_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="needs caddy"):
         load_config({"HOME": str(tmp_path)}, overrides={"caddy.tls": "files"})
+
+
+@pytest.mark.parametrize(
+    "given", ["https://a.example,http://b.example:81", ["https://a.example", "http://b.example:81"]]
+)
+def test_origins_are_a_list_or_words_between_commas(given: object, tmp_path: Path) -> None:
+    folders = Folders(state=tmp_path, run=tmp_path, templates=tmp_path)
+    config = load_config({}, folders=folders, overrides={"server.origins": given})
+    assert config.server.origins == ("https://a.example", "http://b.example:81")
+
+
+@pytest.mark.parametrize("given", ["a.example", "https://a.example/", ["https://*"], "ftp://a", 5, "https://A"])
+def test_what_is_no_origin_is_refused(given: object, tmp_path: Path) -> None:
+    folders = Folders(state=tmp_path, run=tmp_path, templates=tmp_path)
+    with pytest.raises(Invalid, match="expected addresses such as"):
+        load_config({}, folders=folders, overrides={"server.origins": given})
+
+
+@pytest.mark.parametrize(("key", "given"), [("access.group", "no group"), ("access.others", "all"), ("events.keep", 0)])
+def test_access_and_events_take_no_nonsense(key: str, given: object, tmp_path: Path) -> None:
+    folders = Folders(state=tmp_path, run=tmp_path, templates=tmp_path)
+    with pytest.raises(Invalid, match=key):
+        load_config({}, folders=folders, overrides={key: given})

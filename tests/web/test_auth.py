@@ -1,6 +1,9 @@
 """Who is let in, by which name, from where."""
 
+import grp
 import os
+import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -361,3 +364,23 @@ async def test_no_log_holds_a_token(serving: Callable[..., Any], house: Cardboar
     assert "failed" in caplog.text
     assert secret not in caplog.text
     assert token not in caplog.text
+
+
+@pytest.mark.root
+async def test_a_group_passes_through_the_folder_to_the_socket_and_sees_nothing_else(tmp_path: Path) -> None:
+    group = next(each for each in grp.getgrall() if each.gr_gid not in os.getgroups())
+    path = tmp_path / "run" / "s"
+    async with open_unix_listener(path, group=group.gr_gid) as listener:
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (0o660, group.gr_gid)
+        assert (stat.S_IMODE(path.parent.stat().st_mode), path.parent.stat().st_gid) == (0o710, group.gr_gid)
+        ask = (
+            f"import os, socket; os.chdir({str(path.parent)!r}); s = socket.socket(socket.AF_UNIX);"
+            f"os.setgroups([{{group}}]); os.setgid(65534); os.setuid(65534); s.connect('s'); s.recv(1)"
+        )
+        member = await trio.lowlevel.open_process([sys.executable, "-c", ask.format(group=group.gr_gid)])
+        async with await listener.accept() as accepted:
+            found = peer_of(accepted)
+        assert (await member.wait(), found.uid, group.gr_gid in found.groups) == (0, 65534, True)
+        stranger = [sys.executable, "-c", ask.format(group=65533)]
+        refused = await trio.run_process(stranger, capture_stderr=True, check=False)
+        assert b"PermissionError" in refused.stderr

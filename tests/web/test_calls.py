@@ -35,6 +35,11 @@ EVERY = [
     calls.events(after=0, limit=3, wait_seconds=0.0),
     calls.tokens(),
     calls.mint_token("ci", role="viewer"),
+    calls.mint_token("helper", role="agent", seconds=60.0, colony="hello", person="me"),
+    calls.login(),
+    calls.audit(after=0, limit=3, wait_seconds=0.0),
+    calls.audit(),
+    calls.events(colonies=["hello"], services=["web", "api"], kinds=["service", "house"]),
     calls.shutdown(),
     calls.shutdown(colonies=True),
 ]
