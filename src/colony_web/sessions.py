@@ -13,7 +13,7 @@ from colony_core.errors import ColonyError, Invalid, LimitReached, NotAllowed
 
 from .context import current_scope
 from .house import House
-from .scope import SECURE
+from .scope import IDENTITY, SECURE
 
 COOKIE = "colony_session"
 SECURE_COOKIE = f"__Host-{COOKIE}"
@@ -52,6 +52,7 @@ async def log_in(house: House, failed: Any) -> Response:
                 "login-code-unknown", "this link opens nothing: it was used, or is older than a minute", "colony login"
             )
         )
+    current_scope()[IDENTITY] = identity
     seconds = house.config.access.session
     view = await house.keys.open_session(identity, seconds=seconds)
     headers |= {"Location": f"{request.root_path}/", "Set-Cookie": _cookie(view.token or "", f"Max-Age={seconds:.0f}")}

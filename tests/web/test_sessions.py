@@ -51,6 +51,17 @@ async def test_a_link_becomes_a_cookie_once(app: QuartTrio) -> None:
     assert (await app.test_client().get("/api/colonies", headers=headers)).status_code == 200
 
 
+async def test_who_logged_in_is_written_down(app: QuartTrio, house: CardboardHouse) -> None:
+    path = await path_of_login(app)
+    await app.test_client().get(path)
+    await app.test_client().get(path)
+    assert [(each.path, each.person, each.status) for each in house.audit.entries] == [
+        ("/api/logins", OWNER_NAME, 201),
+        ("/login", OWNER_NAME, 303),
+        ("/login", "", 401),
+    ]
+
+
 async def test_looking_ahead_uses_no_link_up(app: QuartTrio) -> None:
     path = await path_of_login(app)
     client = app.test_client()
