@@ -65,6 +65,7 @@ def test_an_event_is_one_flat_object() -> None:
         "type": "colony_applied",
         "colony": "a",
         "colony_id": "col_1",
+        "owner": "",
         "changes": ("x",),
     }
     assert wire.event_object(Missed(first=3, last=5)) == {"seq": 5, "type": "missed", "first": 3, "last": 5}

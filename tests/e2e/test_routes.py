@@ -18,8 +18,7 @@ import trio
 from colony_core.remote.streaming import open_events, open_exec, open_terminal
 from colony_core.views import ExecRequest, Screen, TerminalEnd, TerminalSize
 from colony_web import openapi
-from colony_web.api import ROUTES
-from colony_web.live import logs
+from colony_web.app import ROUTES
 
 from .driver import Daemon, alive
 
@@ -89,7 +88,7 @@ def pid_of(view: dict[str, Any], service: str = "talk") -> int:
 
 
 def test_every_operation_parameter_and_field_is_exercised_here() -> None:
-    document = openapi.document((*ROUTES, *logs.ROUTES), version="0", extra_types=(ExecRequest,))
+    document = openapi.document(ROUTES, version="0", extra_types=(ExecRequest,))
     schemas = document["components"]["schemas"]
     known: dict[str, set[str]] = {}
     for methods in document["paths"].values():
@@ -232,7 +231,7 @@ def first_streamed(daemon: Daemon, query: str, **headers: str) -> tuple[int, str
     raise AssertionError("the stream ended")
 
 
-@exercises("list_events", "after", "limit", "wait_seconds")
+@exercises("list_events", "after", "limit", "wait_seconds", "colony", "service", "kind")
 def test_events_are_listed_and_waited_for(daemon: Daemon, hello: dict[str, Any]) -> None:
     newest = ask(daemon, "GET", "/api/events?limit=1")
     last = ask(daemon, "GET", "/api/system")["last_event"]
@@ -242,6 +241,8 @@ def test_events_are_listed_and_waited_for(daemon: Daemon, hello: dict[str, Any])
         last - 1,
     ]
     assert ask(daemon, "GET", f"/api/events?after={last}") == []
+    some = ask(daemon, "GET", "/api/events?after=0&limit=1000&colony=hello&service=talk&kind=service")
+    assert {(event["colony"], event["service"]) for event in some} == {("hello", "talk")}
     address = f"http://localhost/api/events?after={last}&wait_seconds=60"
     with subprocess.Popen(["curl", "-sS", "--unix-socket", socket_of(daemon), address], stdout=subprocess.PIPE) as curl:
         ask(daemon, "POST", "/api/colonies/hello/services/talk/restart", expect=202)
@@ -249,7 +250,7 @@ def test_events_are_listed_and_waited_for(daemon: Daemon, hello: dict[str, Any])
         assert json.loads(curl.stdout.read())[0]["service"] == "talk"
 
 
-@exercises("follow_events", "after")
+@exercises("follow_events", "after", "colony", "service", "kind")
 async def test_events_are_followed_over_a_websocket(daemon: Daemon, hello: dict[str, Any]) -> None:
     with trio.fail_after(60):
         async with open_events(target(daemon), after=0) as events:
@@ -260,6 +261,26 @@ async def test_events_are_followed_over_a_websocket(daemon: Daemon, hello: dict[
             ask(daemon, "POST", "/api/colonies/hello/services/talk/restart", expect=202)
             event = await anext(events)
             assert (event["seq"], event["service"]) == (last + 1, "talk")
+        chosen = {"colonies": ["hello"], "services": ["talk", "deaf"], "kinds": ["service"]}
+        async with open_events(target(daemon), after=0, **chosen) as events:
+            assert {(await anext(events))["service"] for _ in range(4)} <= {"talk", "deaf"}
+
+
+@exercises("stream_events", "after", "Last-Event-ID", "colony", "service", "kind")
+def test_events_are_streamed_from_a_place_and_of_a_choice(daemon: Daemon, hello: dict[str, Any]) -> None:
+    def first(query: str, *headers: str) -> dict[str, Any]:
+        command = ["curl", "-sSN", "--max-time", "60", "--unix-socket", socket_of(daemon), *headers]
+        address = f"http://localhost/api/events/stream?{query}"
+        with subprocess.Popen([*command, address], stdout=subprocess.PIPE, text=True) as curl:
+            assert curl.stdout is not None
+            found: dict[str, Any] = next(json.loads(line[6:]) for line in curl.stdout if line.startswith("data: "))
+            curl.kill()
+        return found
+
+    assert first("after=2")["seq"] == 3
+    assert first("after=2", "-H", "Last-Event-ID: 4")["seq"] == 5
+    event = first("after=0&colony=hello&service=deaf&kind=service")
+    assert (event["type"], event["colony"], event["service"]) == ("service_state", "hello", "deaf")
 
 
 @exercises("list_terminals")
@@ -353,6 +374,41 @@ def test_what_a_colony_uses_is_told(daemon: Daemon, hello: dict[str, Any]) -> No
     assert usage["processes"] >= 2
     assert usage["memory_bytes"] > 0
     assert usage["log_lines"] >= 3
+
+
+@exercises("create_login")
+@exercises("end_login")
+@exercises("list_audit", "after", "limit", "wait_seconds")
+def test_a_browser_comes_and_goes_and_both_are_written_down(daemon: Daemon) -> None:
+    before = max([0, *(entry["seq"] for entry in ask(daemon, "GET", "/api/audit?limit=1"))])
+    link = ask(daemon, "POST", "/api/logins", expect=201)["url"]
+    said = subprocess.run(["curl", "-sSi", link], capture_output=True, text=True, timeout=60, check=True).stdout
+    cookie = next(line for line in said.splitlines() if line.lower().startswith("set-cookie")).split()[1].rstrip(";")
+    base = ask(daemon, "GET", "/api/system")["api_url"]
+    leave = ["curl", "-sS", "-w", "%{http_code}", "-X", "POST", "-H", f"Cookie: {cookie}", "-H", "Colony-Request: 1"]
+    for code in ("204", "401"):
+        done = subprocess.run([*leave, f"{base}/api/logout"], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.endswith(code)
+    entries = ask(daemon, "GET", f"/api/audit?after={before}&limit=10&wait_seconds=5")
+    assert [(entry["path"], entry["status"]) for entry in entries] == [
+        ("/api/logins", 201),
+        ("/login", 303),
+        ("/api/logout", 204),
+        ("/api/logout", 401),
+    ]
+
+
+@exercises("create_token", "name", "role", "seconds", "colony", "person")
+def test_keys_may_be_anothers_an_agents_and_end(daemon: Daemon, hello: dict[str, Any]) -> None:
+    asked = {"name": "helper", "role": "agent", "colony": "hello", "seconds": 3600, "person": "ann"}
+    made = ask(daemon, "POST", "/api/tokens", asked, expect=201)
+    assert (made["colony"], made["person"]) == (hello["id"], "ann")
+    assert made["expires_at"] > made["created_at"]
+    base = ask(daemon, "GET", "/api/system")["api_url"]
+    assert status(f"{base}/api/colonies/hello", made["token"]) == 200
+    assert status(f"{base}/api/colonies/other", made["token"]) == 404
+    assert status(f"{base}/api/colonies/hello/services/talk/restart", made["token"], method="POST") == 202
+    assert status(f"{base}/api/colonies/hello/stop", made["token"], method="POST") == 403
 
 
 @exercises("create_token", "name", "role")

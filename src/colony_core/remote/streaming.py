@@ -4,10 +4,11 @@ All are WebSockets over the daemon's Unix socket or its address. A door of its o
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
@@ -55,9 +56,15 @@ class EventStream:
 
 @asynccontextmanager
 async def open_events(
-    target: Target, after: int | None = None, *, give_up_seconds: float = GIVE_UP_SECONDS
+    target: Target,
+    after: int | None = None,
+    *,
+    colonies: Iterable[str] = (),
+    services: Iterable[str] = (),
+    kinds: Iterable[str] = (),
+    give_up_seconds: float = GIVE_UP_SECONDS,
 ) -> AsyncIterator[EventStream]:
-    """Listens to a daemon's events behind `after`, or from now on; a lost connection is taken up where it ended.
+    """Listens to a daemon's events behind `after`, or from now on, all or some; a lost connection is taken up where it ended.
 
     Raises what the daemon raises and `daemon-unreachable` when it cannot be opened; iterating raises it once the daemon was away for
     `give_up_seconds`. What the daemon no longer holds comes as an object of the type `missed`.
@@ -67,10 +74,11 @@ async def open_events(
         system = await trio.to_thread.run_sync(client.send_raw, calls.system(), abandon_on_cancel=True)
         after = int(system["last_event"])
     stream = EventStream(after)
+    chosen = calls.follow_events(colonies=colonies, services=services, kinds=kinds).query
     outgoing, stream._incoming = trio.open_memory_channel[dict[str, Any] | ColonyError](QUEUED_MESSAGES)
     with ungrouped():
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(_pump, target, stream, outgoing, give_up_seconds))
+            await nursery.start(partial(_pump, target, chosen, stream, outgoing, give_up_seconds))
             yield stream
             nursery.cancel_scope.cancel()
 
@@ -156,6 +164,7 @@ async def open_exec(target: Target, ref: str, request: ExecRequest) -> AsyncIter
 
 async def _pump(
     target: Target,
+    chosen: tuple[tuple[str, str], ...],
     stream: EventStream,
     outgoing: trio.MemorySendChannel[dict[str, Any] | ColonyError],
     give_up_seconds: float,
@@ -166,7 +175,7 @@ async def _pump(
     lost_at = trio.current_time()
     while True:
         try:
-            async with open_socket(target, f"/ws?after={cursor}") as connection:
+            async with open_socket(target, f"/ws?{urlencode((*chosen, ('after', cursor)))}") as connection:
                 stream.server_version = server_version(connection)
                 if not opened:
                     task_status.started()
