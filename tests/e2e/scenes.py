@@ -12,12 +12,17 @@ from pathlib import Path
 
 import machine
 from documents import ROOT, Block, blocks, script
-from world import Shown, checkout, environment, make_a_host, until
+from world import Shown, checkout, environment, make_a_host, play_as, until
 
 NAMES = ("agent-alpha", "agent-beta", "agent-gamma")
 ROW = r"(?m)^%s +● running +ns-%s +10\.\d+\.\d+\.\d+ +(\d+\.\d+ ms|–) +(\d+\.\d+ ms|–) +(\d+\.\d\d s|found)$"
 ENDED = (0, -signal.SIGINT)
 """make passes its own Ctrl-C on when its recipe has ended."""
+REFUSED = (
+    "unshare", "--user", "--map-current-user", "--keep-caps", "sh", "-c",
+    'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --inh-caps=-all --ambient-caps=-all -- "$@"', "sh",
+)  # fmt: skip
+"""Runs a command where no user namespace can be made: the limit is that of a user namespace around it, not the machine's."""
 NPM = "#!/bin/sh\nexec python3 -m http.server 3000\n"
 """Stands for the user's own program: the README's shop has a web part that npm starts."""
 HEALTH = """
@@ -40,6 +45,7 @@ def demo(made: Path) -> None:
         assert row, shown.text
         assert "–" not in row.groups(), "the first time every step is measured"
         assert "found" not in row.groups()
+    assert asked(made, env, "status")["mode"] == ("root" if os.geteuid() == 0 else "rootless")  # type: ignore[index]
     urls = [colony["url"] for colony in colonies(made, env)]
     assert [name in said_at(url) for name, url in zip(NAMES, urls, strict=True)] == [True] * 3
     before = pids(made, env)
@@ -91,6 +97,20 @@ def demo_beside_a_daemon(made: Path) -> None:
     assert served.process.poll() is None
     assert served.ctrl_c() == 0, served.text
     nothing_left(made)
+
+
+def demo_where_it_is_refused(made: Path) -> None:
+    """An ordinary user who can make no user namespace is told why and what to do; nothing is pretended."""
+    env = demo_environment(made)
+    for command, code in ((["make", "demo"], 2), ([".venv/bin/colony", "serve"], 1)):
+        done = subprocess.run(
+            [*REFUSED, *command], cwd=made, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (code, ""), done
+        assert "rootless: this machine lets you make no user namespace: No space left on device" in done.stderr
+        assert "hint: sudo sysctl -w user.max_user_namespaces=10000\n" in done.stderr
+        nothing_left(made)
 
 
 def readme(made: Path) -> None:
@@ -216,11 +236,22 @@ def said(*command: str) -> str:
 
 SCENES: dict[str, Callable[[Path], None]] = {
     scene.__name__: scene
-    for scene in (demo, demo_whose_daemon_is_killed, demo_beside_a_daemon, readme, *machine.SCENES)
+    for scene in (
+        demo,
+        demo_whose_daemon_is_killed,
+        demo_beside_a_daemon,
+        demo_where_it_is_refused,
+        readme,
+        *machine.SCENES,
+    )
 }
 
 if __name__ == "__main__":
     if os.getpid() == 1:
         make_a_host()
-    with checkout() as folder:
-        SCENES[sys.argv[1]](folder)
+    name, *user = sys.argv[1:]
+    if user:
+        play_as(int(user[0]), name)
+    else:
+        with checkout() as folder:
+            SCENES[name](folder)
