@@ -339,6 +339,7 @@ def test_a_mistake_is_told_with_its_place(text: str, code: str, message: str, li
         ("[[services]]\n[services.a]\n[services.a]\n", "[services.NAME] and [[services]] cannot stand in one file"),
         ("[a]\n[a]\n", "see https://toml.io"),
         ("[environment]\nA = '1'\n", "write [colony.environment]"),
+        ("[network]\nlinks = ['other']\n", "links between colonies are not built: put services"),
         ("[colony.environment]\nnode = 20\n", 'write it in quotes: node = ">=3.10"'),
     ],
 )

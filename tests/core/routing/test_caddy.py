@@ -4,11 +4,13 @@ import json
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from colony_core.errors import Broken, Unreachable
 from colony_core.routing import Refusal, Site, Upstream, keep_site, open_unix_listener, reconcile, serve_proxy, withdraw
@@ -53,8 +55,8 @@ class News:
         raise AssertionError(what)
 
 
-@pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[list[bytes]]:
+@asynccontextmanager
+async def open_proxy(folder: Path) -> AsyncIterator[list[bytes]]:
     """A proxy at the socket of `site_of`, whose one colony says ok; the heads that it saw."""
     seen: list[bytes] = []
 
@@ -64,7 +66,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[list[bytes]]:
                 seen.append(head)
                 await stream.send_all(PAGE)
 
-    async with trio.open_nursery() as nursery, open_unix_listener(tmp_path / "p.sock") as listener:
+    async with trio.open_nursery() as nursery, open_unix_listener(folder / "p.sock") as listener:
         services = await nursery.start(partial(trio.serve_tcp, page, 0, host="127.0.0.1"))
         port = services[0].socket.getsockname()[1]
         place = Upstream(partial(trio.open_tcp_stream, "127.0.0.1", port), "page")
@@ -72,6 +74,12 @@ async def proxy(tmp_path: Path) -> AsyncIterator[list[bytes]]:
         await nursery.start(partial(serving, [listener], lambda target: place))
         yield seen
         nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[list[bytes]]:
+    async with open_proxy(tmp_path) as seen:
+        yield seen
 
 
 def curl(site: Site, host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -226,6 +234,19 @@ async def test_a_caddy_that_dies_or_is_told_otherwise_gets_the_site_again(tmp_pa
         assert not await withdraw(caddy.admin)  # an orderly end has taken it out
     finally:
         caddy.end()
+
+
+async def test_a_restart_of_the_daemon_is_a_pause_for_who_asks_meanwhile(
+    tmp_path: Path,
+) -> None:
+    with running_caddy(tmp_path) as caddy:
+        site = site_of(tmp_path)
+        await reconcile(caddy.admin, site)
+        async with await trio.open_tcp_stream("127.0.0.1", int(site.listen.rpartition(":")[2])) as client:
+            await client.send_all(b"GET / HTTP/1.1\r\nHost: web.hello.colony.localhost\r\n\r\n")
+            await trio.testing.wait_all_tasks_blocked(0.2)
+            async with open_proxy(tmp_path):
+                assert (await client.receive_some(65536)).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_what_caddy_refuses_is_told_in_its_words(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ _LONG_KEY = re.compile(
 )
 SECTIONS = ("colony", "services", "service", "setup", "terminal", "limits")
 INSTEAD = {
+    "network": "links between colonies are not built: put services that talk to each other into one colony",
     "environment": "write [colony.environment]",
     "env": "write [colony.environment] for all services, or env in one service",
     "ports": "write `port` in a service: [services.web] with port = 4001",
