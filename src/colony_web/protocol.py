@@ -32,6 +32,7 @@ from .problems import MEDIA_TYPE, problem_of
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_MESSAGE_BYTES = 2**20
+_LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 HELD_REQUESTS = 1_000_000
 """Requests on one kept-alive connection; pollers may stay as long as they like."""
 
@@ -112,6 +113,11 @@ class Protocol(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         headers = list(request.headers)
+        if len({name for name, _ in headers} & _LENGTHS) > 1:  # what smugglers send (RFC 9112, 6.1)
+            await self.refuse(
+                Invalid("malformed-request", "its body has two lengths", "send Content-Length or Transfer-Encoding")
+            )
+            return
         kind: type[HTTPStream] | type[WSStream] = HTTPStream
         if _wants_websocket(request):
             reason = self._why_no_websocket(headers)
@@ -150,7 +156,7 @@ class Protocol(H11Protocol):
         if self.connection.trailing_data[0]:
             return "bytes came before it was answered"
         for name, value in headers:
-            if name in (b"content-length", b"transfer-encoding"):
+            if name in _LENGTHS:
                 return "its request has a body"
             if name.startswith(b"sec-websocket-") and not value.isascii():
                 return f"{name.decode()} is not ASCII"

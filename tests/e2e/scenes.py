@@ -108,7 +108,10 @@ def demo_where_it_is_refused(made: Path) -> None:
             timeout=120, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (code, ""), done
-        assert "rootless: this machine lets you make no user namespace: No space left on device" in done.stderr
+        assert (
+            "rootless: this machine lets you make no user namespace: none are left (user.max_user_namespaces)"
+            in done.stderr
+        )
         assert "hint: sudo sysctl -w user.max_user_namespaces=10000\n" in done.stderr
         nothing_left(made)
 

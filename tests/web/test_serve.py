@@ -155,6 +155,19 @@ async def test_a_head_beyond_its_bound_is_refused(serving: Start) -> None:
     assert await alive(served)
 
 
+async def test_a_request_with_two_lengths_is_refused_and_its_connection_ends(serving: Start) -> None:
+    served = await serving()
+    async with await served.unix() as stream:
+        await stream.send_all(
+            b"GET /api/system HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )
+        said = await read_all(stream)
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"two lengths" in said
+
+
 async def test_a_head_that_never_ends_is_cut(serving: Start) -> None:
     served = await serving(head_timeout=0.05)
     async with await served.unix() as stream:

@@ -4,6 +4,7 @@ The process keeps its user id, mapped to itself, so that files keep their owner 
 host's network: only the kernel thread lives in the hub.
 """
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -56,9 +57,8 @@ def enter_rootless(holder_pid: int | None = None) -> None:
             "holder-gone", f"process {holder_pid}, whose namespaces were to be joined, has ended", "try again"
         ) from error
     except OSError as error:
-        raise Missing(
-            "no-user-namespaces", f"this machine lets you make no user namespace: {error.strerror}", _mend()
-        ) from error
+        why = "none are left (user.max_user_namespaces)" if error.errno == errno.ENOSPC else error.strerror
+        raise Missing("no-user-namespaces", f"this machine lets you make no user namespace: {why}", _mend()) from error
 
 
 @contextmanager
