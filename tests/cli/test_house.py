@@ -214,6 +214,10 @@ def test_doctor_says_how_to_start_a_caddy_that_is_wanted(colony: Command, tmp_pa
     found = caddy(ENABLED="true", ADMIN=str(admin))
     assert found["state"] == "broken"
     assert f"{{ admin unix/{admin} }}" in found["mend"]
+    if os.getuid() != 0:
+        (tmp_path / "closed").mkdir(mode=0o000)
+        closed = caddy(ENABLED="true", ADMIN=str(tmp_path / "closed/admin.sock"))
+        assert closed["found"].endswith("is not yours to use")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(admin))
         listener.listen()

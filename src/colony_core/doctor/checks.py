@@ -126,11 +126,19 @@ def _caddy(config: Config) -> Iterator[Finding]:
             yield Finding("caddy", "ok", f"answers at {admin}")
     elif shutil.which("caddy") is None:
         yield Finding("caddy", "broken", "not installed", "sudo apt install caddy")
-    elif admin.exists() and not os.access(admin, os.W_OK):
+    elif _is_closed(admin):
         yield Finding("caddy", "broken", f"{admin} is not yours to use", "run Caddy as your user, or Colony as root")
     else:
         mend = f"begin /etc/caddy/Caddyfile with {{ admin unix/{admin} }} in three lines, then sudo systemctl restart caddy"
         yield Finding("caddy", "broken", f"nothing answers at {admin}", mend)
+
+
+def _is_closed(path: Path) -> bool:
+    """Whether it is there, or in a folder that is, and not ours to use."""
+    try:
+        return path.exists() and not os.access(path, os.W_OK)
+    except PermissionError:
+        return True
 
 
 def _group_name(number: int) -> str:
