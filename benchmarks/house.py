@@ -48,14 +48,15 @@ SERVING = '[services.web]\ncommand = ["python3", "-S", "-E", "server.py"]\nport 
 def run() -> Iterator[Metric]:
     """Yields the figures of the house; takes about a minute."""
     with tempfile.TemporaryDirectory() as folder:
-        with _daemon(Path(folder)) as environment:
+        with open_daemon(Path(folder)) as environment:
             yield from _first_answers(Path(folder), environment)
             yield from _with_many(Path(folder), environment)
         yield from trio.run(_stalls, Path(folder))
 
 
 @contextmanager
-def _daemon(folder: Path) -> Iterator[dict[str, str]]:
+def open_daemon(folder: Path) -> Iterator[dict[str, str]]:
+    """A daemon of its own in `folder`; gives the environment in which the command finds it."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COLONY_")} | {
         "COLONY_STATE": str(folder / "state"),
         "COLONY_SERVER__PORT": "0",

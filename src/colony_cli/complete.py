@@ -50,7 +50,7 @@ complete -c mycelium -f -a '(__colony_complete)'"""
 
 _TAKES_VALUE = frozenset(
     ("--format", "--server", "--timeout", "--from", "--template", "--state", "--grace", "--tail", "-n", "--since", "--until",
-     "--for", "--after", "--bind", "--port", "--preview-port", "--mode", "--role")
+     "--for", "--after", "--bind", "--port", "--preview-port", "--mode", "--role", "--detach-keys")
 )  # fmt: skip
 _VALUES = {
     "--state": ("spawning", "provisioning", "building", "running", "stopping", "stopped", "failed"),
@@ -133,6 +133,8 @@ def _arguments(entry: tree.Entry, given: list[str], environ: Mapping[str, str]) 
             return [name for name in _names(environ) if name not in given]
         case "SERVICE":
             return [name for name in _services(given[0], environ) if name not in given[1:]]
+        case "TERMINAL":
+            return [name for name in _terminals(given[0], environ) if name not in given[1:]]
         case "SHELL":
             return tree.SHELLS
         case "TOPIC":
@@ -154,6 +156,13 @@ def _names(environ: Mapping[str, str]) -> list[str]:
 
     client = Client(discover(environ=environ), answer_seconds=NAMES_SECONDS)
     return [view["name"] for view in client.send_raw(calls.colonies())]
+
+
+def _terminals(name: str, environ: Mapping[str, str]) -> list[str]:
+    from colony_core.remote import Client, calls, discover
+
+    client = Client(discover(environ=environ), answer_seconds=NAMES_SECONDS)
+    return [view["id"] for view in client.send_raw(calls.terminals(name))]
 
 
 def _services(name: str, environ: Mapping[str, str]) -> list[str]:

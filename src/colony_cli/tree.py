@@ -41,6 +41,9 @@ ENTRIES = (
     Entry("logs", "logs", _C, "what the services say", "COLONY SERVICE..."),
     Entry("top", "top", _C, "what colonies use: processor, memory, network, log", "COLONY..."),
     Entry("exec", "terminals", _C, "run a command inside a colony", "COLONY"),
+    Entry("attach", "attach", _C, "a terminal in a colony that stays when you leave it", "COLONY TERMINAL"),
+    Entry("terminal ls", "attach", _C, "list the terminals of a colony", "COLONY"),
+    Entry("terminal rm", "attach", _C, "end terminals", "COLONY TERMINAL..."),
     Entry("open", "colonies", _C, "the address of a service, in the browser where there is one", "COLONY SERVICE"),
     Entry("service ls", "services", _C, "list the services of a colony", "COLONY"),
     Entry("service start", "services", _C, "start a service", "COLONY SERVICE"),
@@ -66,6 +69,7 @@ ENTRIES = (
 )
 
 BRANCHES = (
+    Branch("terminal", _C, "ls, rm: the terminals of a colony"),
     Branch("service", _C, "ls, start, stop, restart one service"),
     Branch("dns", _H, "names of previews for programs that find none below localhost"),
     Branch("token", _H, "create, ls, revoke keys to the API"),

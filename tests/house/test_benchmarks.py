@@ -39,6 +39,6 @@ def test_a_missed_goal_is_marked_and_ends_with_1() -> None:
 def test_an_unknown_name_is_told_those_there_are_and_each_can_be_run() -> None:
     code, text = said("-m", "benchmarks", "nothing")
     assert code == 2
-    assert "house|isolation|proxy|supervision|all" in text
+    assert "house|isolation|proxy|supervision|terminals|all" in text
     loads = "import benchmarks.house, benchmarks.isolation, benchmarks.proxy, benchmarks.supervision as last; last.run"
     assert said("-c", loads) == (0, "")

@@ -60,6 +60,7 @@ OF_A_CONNECTION = {
 
 ELSEWHERE = {
     "colony_cli/commands/terminals.py _run": "the command's own process: a terminal's two directions",
+    "colony_cli/terminal.py lend": "the same, with its keys, its size and its signals",
     "colony_core/remote/sockets.py open_socket": "a program that talks to a daemon: one connection, as long as its block",
     "colony_core/remote/sockets.py _Reader.start_soon": "the same: what trio-websocket starts",
     "colony_core/remote/streaming.py open_events": "a program that talks to a daemon: one stream, as long as its block",

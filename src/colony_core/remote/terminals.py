@@ -47,23 +47,27 @@ class TerminalSession:
 
     def __init__(self, *, size: TerminalSize | None, after: int | None, read_only: bool) -> None:
         self.place = after
-        """Behind the last byte that `receive` has given; None before the first."""
+        """Behind the last byte that came; None before the first. There a lost connection is taken up."""
         self.size = size
         self.read_only = read_only
         self.server_version: str | None = None
         self._incoming: trio.MemoryReceiveChannel[Told | ColonyError]
         self._connection: WebSocketConnection | None = None
-        self._acknowledged = 0
+        self._shown = self._acknowledged = 0
         self._held = bytearray()
 
     async def receive(self) -> Told:
         """The next output, or what is to be known of it. Raises what the daemon says, and `daemon-unreachable` when it stays away."""
-        if self.place is not None and self.place - self._acknowledged >= ACKNOWLEDGE_BYTES:
-            self._acknowledged = self.place
-            await self._tell({"ack": self.place})
+        if self._shown - self._acknowledged >= ACKNOWLEDGE_BYTES:
+            self._acknowledged = self._shown
+            await self._tell({"ack": self._shown})
         told = await self._incoming.receive()
         if isinstance(told, ColonyError):
             raise told
+        if isinstance(told, bytes):
+            self._shown += len(told)
+        elif isinstance(told, TerminalPlace):
+            self._shown = self._acknowledged = told.at
         return told
 
     async def type(self, data: bytes) -> bool:
@@ -97,15 +101,14 @@ class TerminalSession:
         self.server_version = server_version(connection)
         while True:
             told = _told(await connection.get_message())
+            if isinstance(told, TerminalPlace):
+                self.place = told.at
+                await self._take_up(connection)
             await outgoing.send(told)
-            match told:
-                case bytes():
-                    self.place = (self.place or 0) + len(told)
-                case TerminalPlace():
-                    self.place = self._acknowledged = told.at
-                    await self._take_up(connection)
-                case TerminalEnd() | ColonyError():
-                    return
+            if isinstance(told, bytes):
+                self.place = (self.place or 0) + len(told)
+            elif isinstance(told, TerminalEnd | ColonyError):
+                return
 
     async def _take_up(self, connection: WebSocketConnection) -> None:
         """From now on what is typed goes there, first of all what was held."""
