@@ -10,7 +10,8 @@ import trio
 from colony_core.errors import Invalid, LimitReached
 from colony_core.views import TerminalEnd, TerminalPlace, TerminalSize
 
-from .keeper.terminals import FRAME, FRAME_BYTES, Size, open_pair, set_size
+from .keeper.terminals import Size, open_pair, set_size
+from .keeper.viewers import FRAME, FRAME_BYTES
 from .launch import KeeperLost, User
 
 READ_BYTES = 256 * 1024

@@ -258,6 +258,16 @@ async def test_a_process_without_a_terminal_cannot_be_viewed(opened: Any, place:
         assert await keeper.terminals("") == {}
 
 
+async def test_a_keeper_from_before_there_were_terminals_says_so_and_keeps_the_rest(place: Any, look: Any) -> None:
+    async with place.open() as keeper:
+        keeper._protocol = 1
+        with pytest.raises(WrongState) as caught:
+            await keeper.start(place.on_terminal("t.1", "sh"))
+        assert caught.value.code == "keeper-too-old"
+        assert await keeper.terminals("") == {}
+        assert (await keeper.start(place.launch("web.1", "sleep", "1000"))).running
+
+
 async def test_nonsense_from_a_viewer_ends_its_view_alone(place: Any, look: Any) -> None:
     async with place.open() as keeper:
         process = await keeper.start(place.on_terminal("t.1", "sh"))

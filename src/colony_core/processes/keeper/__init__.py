@@ -7,7 +7,8 @@ Colony never touches a running one. The same engine runs inside a program that e
     __main__   the program: becomes a session of its own, gives up what children must not have, serves
     engine     the loop: connections, pipes, ends, timers
     requests   what a daemon may ask, and how each question is answered
-    terminals  programs on pseudo-terminals, and their viewers
+    terminals  programs on pseudo-terminals
+    viewers    those who look at them
     scrollback what a terminal has said last; pure
     children   starting, ending and the last words of processes
     tree       who belongs to a process, found in /proc

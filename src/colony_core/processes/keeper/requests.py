@@ -11,7 +11,8 @@ from .records import is_label
 from .segments import Limits, LogInUseError, LogWriter
 from .spawning import Command, Refusal, on_terminal
 from .streams import KINDS, Source
-from .terminals import Settings, Size, Terminal, Viewer, open_pair
+from .terminals import Settings, Size, Terminal, open_pair
+from .viewers import Viewer
 from .wire import Connection, Message
 
 if TYPE_CHECKING:
