@@ -73,7 +73,7 @@ async def test_signs_of_life_come_three_times_within_the_watchdogs_time(
 @pytest.mark.parametrize(
     "environ",
     [
-        {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"},
+        {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": str(os.getpid() + 1)},
         {"WATCHDOG_USEC": "0"},
         {"WATCHDOG_USEC": "soon"},
         {},
