@@ -47,27 +47,29 @@ class TerminalSession:
 
     def __init__(self, *, size: TerminalSize | None, after: int | None, read_only: bool) -> None:
         self.place = after
-        """Behind the last byte that came; None before the first. There a lost connection is taken up."""
+        """Behind the last byte that `receive` has given; None before the first place is known."""
         self.size = size
         self.read_only = read_only
         self.server_version: str | None = None
         self._incoming: trio.MemoryReceiveChannel[Told | ColonyError]
         self._connection: WebSocketConnection | None = None
-        self._shown = self._acknowledged = 0
+        self._acknowledged = after or 0
+        self._came = after
+        """Behind the last byte that came: there a lost connection is taken up."""
         self._held = bytearray()
 
     async def receive(self) -> Told:
         """The next output, or what is to be known of it. Raises what the daemon says, and `daemon-unreachable` when it stays away."""
-        if self._shown - self._acknowledged >= ACKNOWLEDGE_BYTES:
-            self._acknowledged = self._shown
-            await self._tell({"ack": self._shown})
+        if self.place is not None and self.place - self._acknowledged >= ACKNOWLEDGE_BYTES:
+            self._acknowledged = self.place
+            await self._tell({"ack": self.place})
         told = await self._incoming.receive()
         if isinstance(told, ColonyError):
             raise told
         if isinstance(told, bytes):
-            self._shown += len(told)
+            self.place = (self.place or 0) + len(told)
         elif isinstance(told, TerminalPlace):
-            self._shown = self._acknowledged = told.at
+            self.place = self._acknowledged = told.at
         return told
 
     async def type(self, data: bytes) -> bool:
@@ -102,11 +104,11 @@ class TerminalSession:
         while True:
             told = _told(await connection.get_message())
             if isinstance(told, TerminalPlace):
-                self.place = told.at
+                self._came = told.at
                 await self._take_up(connection)
             await outgoing.send(told)
             if isinstance(told, bytes):
-                self.place = (self.place or 0) + len(told)
+                self._came = (self._came or 0) + len(told)
             elif isinstance(told, TerminalEnd | ColonyError):
                 return
 
@@ -209,7 +211,7 @@ def _path(session: TerminalSession, ref: str, terminal: str) -> str:
     return calls.terminal_path(
         ref,
         terminal,
-        after=session.place,
+        after=session._came,
         rows=None if size is None else size.rows,
         columns=None if size is None else size.columns,
         read_only=session.read_only,
