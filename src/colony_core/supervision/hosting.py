@@ -51,7 +51,11 @@ async def hosted(make: Callable[[], S]) -> AsyncGenerator[S, None]:
     failure, supervisor_failure = None, supervisor.failure
     try:
         if supervisor_failure is not None:
-            errors = [error for error in errors if _leaves(error) != _leaves(supervisor_failure)]
+            errors = [
+                error
+                for error in errors
+                if not isinstance(error, trio.Cancelled) and _leaves(error) != _leaves(supervisor_failure)
+            ]
             errors.append(supervisor_failure)
         if len(errors) > 1:
             raise BaseExceptionGroup("the block and its supervisor failed", errors)
@@ -71,10 +75,10 @@ def _leaves(error: BaseException) -> list[int]:
 
 
 async def _watch(supervisor: Host) -> None:
-    """The one task that feels a cancellation from outside."""
+    """The one task that feels a cancellation from outside. It keeps that to itself, or it would hide how the supervisor ended."""
     try:
         await trio.sleep_forever()
-    finally:
+    except trio.Cancelled:
         supervisor.stop()
 
 

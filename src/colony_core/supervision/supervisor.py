@@ -218,8 +218,9 @@ def open_supervisor(
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Starts the specs in order, runs the block, stops them in reverse. A checkpoint on the way in and out.
 
-    Cancelling the block from outside becomes an orderly stop bounded by the graces; then Cancelled goes on. If the supervisor ends by
-    itself, the block is cancelled once the last child has stopped, and RestartLimit (or what else ended it) is raised from here.
+    Cancelling the block from outside becomes an orderly stop bounded by the graces; then Cancelled goes on, unless an error of the block
+    or of the supervisor outweighs it. If the supervisor ends by itself, the block is cancelled once the last child has stopped, and
+    RestartLimit (or what else ended it) is raised from here.
     Raises ChildStartError if a first start fails: by then, what had started is stopped again. `rng` draws the jitter of back-offs.
     """
     check_options(limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, strategy=strategy)

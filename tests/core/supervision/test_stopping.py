@@ -9,8 +9,10 @@ from trio.testing import wait_all_tasks_blocked
 from colony_core.supervision import (
     ChildOverdue,
     ExitKind,
+    Limit,
     NotRunning,
     Restart,
+    RestartLimit,
     StopFailed,
     open_supervisor,
     supervisor_spec,
@@ -60,6 +62,24 @@ async def test_a_cancellation_while_it_stops_changes_nothing(autojump_clock, sta
             pass
     assert scope.cancelled_caught
     assert stage.times("end") == [(3, "b"), (6, "a")]
+
+
+async def test_a_cancellation_from_outside_hides_neither_an_error_of_the_block_nor_the_limit(autojump_clock, stage):
+    async def fail(child: ValueError | None, block: KeyError | None) -> None:
+        specs = [stage.spec("a"), stage.spec("b", cleanup=1)]
+        with trio.CancelScope() as scope:
+            async with open_supervisor(specs, limit=Limit(0, 1), on_event=stage.on_event):
+                if child is not None:
+                    await stage.tell("a", child)
+                scope.cancel()
+                if block is not None:
+                    raise block
+                await trio.sleep_forever()
+
+    with pytest.raises(KeyError):
+        await fail(None, KeyError())
+    with pytest.raises(RestartLimit):
+        await fail(ValueError(), None)
 
 
 async def test_an_error_of_the_block_stops_the_children_and_goes_on(autojump_clock, stage):
