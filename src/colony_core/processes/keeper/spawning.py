@@ -91,10 +91,11 @@ class Spawner:
         target = _open_network(command)
         try:
             inode = os.fstat(target).st_ino
-            pid = self._popen_inside(target, command, stdio)
+            if inode == self._own_inode:  # an ordinary user may not even enter the network that it is in
+                return self._popen(command, stdio), None
+            return self._popen_inside(target, command, stdio), inode
         finally:
             os.close(target)
-        return pid, None if inode == self._own_inode else inode
 
     def _popen_inside(self, target: int, command: Command, stdio: tuple[int, int, int]) -> int:
         """Starts the command from a thread that enters its network and ends there.
