@@ -86,7 +86,7 @@ def open_tmux(environment: dict[str, str], *, columns: int = 100, rows: int = 30
         own = plain | {"PATH": f"{folder}:{os.environ['PATH']}", "LANG": "C.UTF-8", "PS1": "outer$ ", "TERM": "screen"}
         tmux = Tmux(f"{folder}/socket", own)
         try:
-            tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), "env PS1='outer$ ' sh")
+            tmux("new-session", "-d", "-x", str(columns), "-y", str(rows), "env", "PS1=outer$ ", "sh")
             tmux.until("outer$")
             yield tmux
         finally:
