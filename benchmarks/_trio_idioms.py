@@ -2,6 +2,8 @@
 
 Each function sets up one idiom and yields a block: `await block(n)` does it n times and returns the seconds that took. A task has a cancel
 scope of its own where ours has one, because without it nobody could stop it alone.
+
+The file is long because there is one idiom for each row of the table.
 """
 
 from collections import deque

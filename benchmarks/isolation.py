@@ -2,6 +2,8 @@
 
 Everything happens in a process with networks, mounts and /run of its own, so that nothing of the host is touched and nothing stays.
 "Reachable" is the same for all three: a TCP connection to a closed port of the cell is refused by the cell.
+
+The file is long because the three ways are written out beside each other, and so are the functions that interleave them.
 """
 
 import json

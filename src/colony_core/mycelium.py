@@ -310,52 +310,59 @@ async def open_mycelium(
     nft), Broken. Outer cancellation becomes an orderly end.
     """
     async with AsyncExitStack() as stack:
-        config.folders.state.mkdir(
-            parents=True, exist_ok=True, mode=0o700
-        )  # first: made as a parent, it would be open to all
-        config.folders.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stack.enter_context(hold_lock(config.folders.state))
-        records = await stack.enter_async_context(store.open_store(config.folders.store))
-        log = await stack.enter_async_context(
-            open_journal(records, config.folders.event_ceiling, keep=config.events.keep)
-        )
-        listener = None
-        if previews:
-            listener = await routing.open_tcp_listener(
-                config.routing.bind, config.routing.port, what="the previews", config_key="routing.port"
-            )
-            stack.push_async_callback(trio.aclose_forcefully, listener)
-        front = None
-        if previews and config.caddy.enabled:
-            opened = routing.open_unix_listener(config.preview_socket, group=config.caddy.group)
-            front = await stack.enter_async_context(opened)
-        open_walls = walls or partial(_open_walls, config)
-        kernel = await stack.enter_async_context(open_walls())
-        means = Means(
-            config=config,
-            isolation=kernel,
-            keeper=KeeperPost(),
-            store=records,
-            bus=log.bus,
-            boot_id=BOOT_ID.read_text().strip(),
-            base_environment=base_environment(os.environ),
-            nameservers=isolation.host_nameservers(RESOLV_CONF),
-            preview_port=listener.socket.getsockname()[1] if listener else None,
-        )
-        keys = Keys(records)
-        await keys.load()
-        await keys.local_token(config.folders.run / "token")
-        house = Mycelium(means, journal=log, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
-        async with _tree(house, means, keeper, [each for each in (listener, front) if each is not None]):
+        house, listeners = await _open_rooms(stack, config, walls or partial(_open_walls, config), previews=previews)
+        async with _tree(house, house._means, keeper, listeners):
             try:
-                means.bus.publish(
-                    HouseEvent(what="started", message=f"version {colony_core.__version__}, pid {os.getpid()}")
-                )
+                message = f"version {colony_core.__version__}, pid {os.getpid()}"
+                house.bus.publish(HouseEvent(what="started", message=message))
                 yield house
             finally:
                 with trio.CancelScope(shield=True):
                     house._stop_colonies = house._stop_colonies or keeper == "inline"
                     await house._leave()
+
+
+async def _open_rooms(
+    stack: AsyncExitStack,
+    config: Config,
+    walls: Callable[[], AbstractAsyncContextManager[isolation.Isolation]],
+    *,
+    previews: bool,
+) -> tuple[Mycelium, list[trio.SocketListener]]:
+    """Folders, lock, store, journal, doors, walls, keys, each in its turn: the house, and where previews come in."""
+    # First: made as a parent, it would be open to all.
+    config.folders.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.folders.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stack.enter_context(hold_lock(config.folders.state))
+    records = await stack.enter_async_context(store.open_store(config.folders.store))
+    log = await stack.enter_async_context(open_journal(records, config.folders.event_ceiling, keep=config.events.keep))
+    listener = None
+    if previews:
+        listener = await routing.open_tcp_listener(
+            config.routing.bind, config.routing.port, what="the previews", config_key="routing.port"
+        )
+        stack.push_async_callback(trio.aclose_forcefully, listener)
+    front = None
+    if previews and config.caddy.enabled:
+        opened = routing.open_unix_listener(config.preview_socket, group=config.caddy.group)
+        front = await stack.enter_async_context(opened)
+    kernel = await stack.enter_async_context(walls())
+    means = Means(
+        config=config,
+        isolation=kernel,
+        keeper=KeeperPost(),
+        store=records,
+        bus=log.bus,
+        boot_id=BOOT_ID.read_text().strip(),
+        base_environment=base_environment(os.environ),
+        nameservers=isolation.host_nameservers(RESOLV_CONF),
+        preview_port=listener.socket.getsockname()[1] if listener else None,
+    )
+    keys = Keys(records)
+    await keys.load()
+    await keys.local_token(config.folders.run / "token")
+    house = Mycelium(means, journal=log, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
+    return house, [each for each in (listener, front) if each is not None]
 
 
 @asynccontextmanager

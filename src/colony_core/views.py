@@ -1,6 +1,8 @@
 """What the outside sees of the house, and what it may ask of it: one frozen attrs class per noun.
 
 Moments are RFC 3339 text in UTC; durations are seconds; sizes are bytes. Fields are only ever added.
+
+The file is long because every noun that the outside sees stands in it.
 """
 
 import attrs

@@ -1,4 +1,7 @@
-"""What the kernel thread does to make, find and unmake a cell. Every function here runs in that thread."""
+"""What the kernel thread does to make, find and unmake a cell. Every function here runs in that thread.
+
+The file is long because making a cell and unmaking it, step by step, are read together.
+"""
 
 import errno
 import os

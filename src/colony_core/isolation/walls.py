@@ -1,4 +1,7 @@
-"""All cells of one daemon: builds them, finds them again, takes them down, and gives a slot away only when the kernel has let it go."""
+"""All cells of one daemon: builds them, finds them again, takes them down, and gives a slot away only when the kernel has let it go.
+
+The file is long because the life of a slot is told in it, from its taking to its freeing.
+"""
 
 import errno
 import socket

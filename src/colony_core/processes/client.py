@@ -1,4 +1,7 @@
-"""A daemon's end of the line to its keeper."""
+"""A daemon's end of the line to its keeper.
+
+The file is long because a process and its keeper share the line.
+"""
 
 import contextlib
 import os

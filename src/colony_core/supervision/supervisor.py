@@ -1,4 +1,7 @@
-"""Starts children in order, restarts the fallen, stops them in reverse."""
+"""Starts children in order, restarts the fallen, stops them in reverse.
+
+The file is long because every public call says what it does to scheduling and cancellation.
+"""
 
 import random
 from collections.abc import Iterable

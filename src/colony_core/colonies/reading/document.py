@@ -2,6 +2,8 @@
 
 The normal form is plain dicts, lists and scalars with the field names of `manifest`. Every mistake of the text is collected before any
 is told.
+
+The file is long because the three spellings of a service are brought together in it.
 """
 
 import re

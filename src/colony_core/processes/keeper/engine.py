@@ -1,4 +1,7 @@
-"""The loop of a keeper: one thread, epoll, bounded work per turn."""
+"""The loop of a keeper: one thread, epoll, bounded work per turn.
+
+The file is long because everything that may wake the loop is in it.
+"""
 
 import fcntl
 import os
