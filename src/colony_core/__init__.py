@@ -7,7 +7,7 @@ The floors of the house, from the ground up; a room may use only what lies below
     journal                                               the event log: numbered, kept, told in order
     isolation                                             walls: one Cell per colony (namespace, cable, address)
     processes                                             commands, the keeper that holds them, their logs
-    routing                                               from a host name to a cell
+    routing  backends                                     from a host name to a cell; coding agents behind one protocol
     access                                                who may come in
     colonies                                              one colony, and all of them on this machine
     mycelium                                              the roof: opens every room, runs the tree, offers the verbs
