@@ -36,7 +36,7 @@ def parse_json(data: bytes | str) -> Any:
     """Plain dicts, lists and scalars from JSON; raises Invalid (`malformed-json`)."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid("malformed-json", f"this is not JSON: {error}", "send one JSON object") from error
 
 

@@ -33,7 +33,7 @@ def test_a_wrong_body_is_refused_with_the_path_of_each_mistake(body: bytes, said
     assert said in caught.value.message
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"{'a': 1}", b'{"a": NaN}', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": "\xff"}', b"{'a': 1}", b'{"a": NaN}', b"[" * 100_000])
 def test_what_is_not_json_is_refused_as_such(body: bytes) -> None:
     with pytest.raises(Invalid) as caught:
         wire.load_json(body, views.NewColony)
