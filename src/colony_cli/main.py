@@ -96,6 +96,8 @@ def _failed(error: BaseException, words: list[str], run: "Run") -> int:
             "colony doctor; with -vv the same command shows where",
         )
     run.output.error(known)
+    if run.output.verbose and not run.output.json and "request_id" in known.details:
+        run.output.note(f"  answered by: {run.target}")
     if run.output.verbose > 1:
         import traceback
 

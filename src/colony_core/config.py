@@ -252,6 +252,18 @@ class Access:
 
 
 @attrs.frozen(kw_only=True)
+class Log:
+    """The daemon's own log, on its stderr."""
+
+    format: Literal["auto", "text", "json"] = _key(
+        "auto", _choice("auto", "text", "json"), "auto: text at a terminal, else JSON lines", live=True
+    )
+    level: Literal["debug", "info", "warning", "error"] = _key(
+        "warning", _choice("debug", "info", "warning", "error"), "info tells every request", live=True
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Folders:
     """Where things lie. The state folder is not the cache folder: systems may wipe caches."""
 
@@ -293,6 +305,7 @@ class Config:
     events: Events = attrs.field(factory=Events)
     terminals: Terminals = attrs.field(factory=Terminals)
     access: Access = attrs.field(factory=Access)
+    log: Log = attrs.field(factory=Log)
 
     @property
     def preview_socket(self) -> Path:
@@ -318,6 +331,7 @@ SECTIONS: Mapping[str, type] = {
     "events": Events,
     "terminals": Terminals,
     "access": Access,
+    "log": Log,
 }
 
 

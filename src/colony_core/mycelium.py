@@ -86,6 +86,8 @@ class Mycelium:
     def __init__(self, means: Means, *, journal: Journal, keys: Keys, idempotency: Idempotency, egress: str) -> None:
         self.load_config: Callable[[], Config] | None = None
         """How the settings are read again; None where a program gave its own."""
+        self.take_over: Callable[[Config], None] = lambda config: None
+        """Called with settings that were read again and are in force now."""
         self.bus = means.bus
         self.journal = journal
         self.mode = means.isolation.mode.value
@@ -247,6 +249,7 @@ class Mycelium:
             self.bus.publish(HouseEvent(what="reload_refused", message=f"the old settings stay: {error.message}"))
             raise
         self._means.config = found.config
+        self.take_over(found.config)
         told = [f"changed {', '.join(found.changed)}"] if found.changed else []
         told += [f"at the next start {', '.join(found.waiting)}"] if found.waiting else []
         self.bus.publish(HouseEvent(what="reloaded", message="; ".join(told) or "nothing changed"))

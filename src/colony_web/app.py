@@ -1,7 +1,6 @@
 """Puts the routes, the door and the problems together: `create_app`, and `mount` for a program of one's own."""
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from functools import partial
 from typing import Any
@@ -18,11 +17,13 @@ from colony_core.access import PEOPLE
 from colony_core.errors import ColonyError, Invalid, LimitReached, NotFound, TooSlow, did_you_mean
 from colony_core.views import ExecRequest
 
-from . import api, audit, docs, metrics, openapi
+from . import accounts, api, audit, docs, metrics, openapi
 from .auth import Door
 from .context import current_identity, current_request_id, current_scope
 from .house import House
 from .live import commands, events, logs, terminals
+from .logs import Asked
+from .logs import asked as current
 from .problems import MEDIA_TYPE, Problem, colony_error_in, internal_error, problem_of
 from .rights import require_role
 from .routes import add_route, problem_response
@@ -115,9 +116,17 @@ class Gate:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        request_id = f"req_{secrets.token_hex(8)}"
+        request_id = accounts.request_id(scope["headers"])
         scope[REQUEST_ID] = request_id
-        send = _labelled(send, request_id, partial(self._count, scope, trio.current_time()))
+        account, asked = accounts.Account(scope, send), Asked(request_id)
+        current.set(asked)
+        try:
+            await self._answer(scope, receive, _labelled(account.send, request_id, self._counter(scope)))
+        finally:
+            account.close()
+            asked.over()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not audit.is_write(scope):
             await self._admit(scope, receive, send)
             return
@@ -136,8 +145,9 @@ class Gate:
         else:
             await self._app(scope, receive, send)
 
-    def _count(self, scope: Scope, began: float, status: int) -> None:
-        self._requests.count(
+    def _counter(self, scope: Scope) -> Callable[[int], None]:
+        began = trio.current_time()
+        return lambda status: self._requests.count(
             scope.get("method", "WEBSOCKET"), scope.get(ROUTE, "other"), status, trio.current_time() - began
         )
 
@@ -177,7 +187,8 @@ class ColonyApp(QuartTrio):
         if isinstance(known, HTTPException):
             known = self._of_http(known)
         if known is None:
-            log.error("%s %r failed", request_id, scope["path"], exc_info=error)
+            fields = {"request_id": request_id, "path": scope["path"]}
+            log.error("a request failed", extra={"fields": fields}, exc_info=error)
             known = internal_error(request_id)
         scope[CODE] = known.code
         return problem_response(problem_of(known, request_id=request_id))

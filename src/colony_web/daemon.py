@@ -22,7 +22,7 @@ from colony_core.mycelium import Mycelium, open_mycelium
 from colony_core.supervision import Backoff, ChildSpec, Limit, Status, supervisor_spec
 from colony_core.views import SystemView
 
-from .logs import say_no_secrets
+from .logs import speak
 from .serve import serve
 from .systemd import Notifier, notifier
 
@@ -39,8 +39,8 @@ def run(load: Callable[[], Config], *, announce: Callable[[SystemView], None]) -
 
     Raises ColonyError when it cannot begin: `already-running`, `port-taken`, missing rights.
     """
-    say_no_secrets()
     config = load()
+    speak(config.log)
     wanted = config.isolation.mode
     mode = isolation.choose_mode() if wanted == "auto" else isolation.Mode(wanted)
     if mode is isolation.Mode.ROOTLESS:
@@ -60,7 +60,7 @@ async def _main(config: Config, load: Callable[[], Config], announce: Callable[[
     with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
             async with open_mycelium(config) as house:
-                house.load_config = load
+                house.load_config, house.take_over = load, lambda config: speak(config.log)
                 nursery.start_soon(_obey, house, signals, manager)
                 web = ChildSpec(id="server", run=partial(_serve, house), grace=10.0, backoff=Backoff(first=0.1))
                 face = await house.supervise(supervisor_spec("web", [web], limit=Limit(10, 60.0)))

@@ -38,6 +38,8 @@ class Daemon:
             "COLONY_PROCESSES__GRACE": "3s",
         }
         (folder / "none.toml").touch()
+        self.flags: tuple[str, ...] = ()
+        """Of `colony serve`."""
         self.process: subprocess.Popen[bytes] | None = None
 
     @contextmanager
@@ -53,7 +55,7 @@ class Daemon:
         """Starts a daemon and returns when it answers."""
         log = (self.folder / "daemon.log").open("ab")
         self.process = subprocess.Popen(
-            [*COLONY, "serve"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            [*COLONY, "serve", *self.flags], env=self.environment, stdout=log, stderr=log, start_new_session=True
         )
         log.close()
         self.until(self._answers, "the daemon answers")

@@ -267,7 +267,9 @@ async def test_a_defect_tells_nothing_but_its_name(client: Any, house: Cardboard
     assert b"42" not in await answer.get_data()
     problem = await answer.get_json(force=True)
     assert problem["code"] == "internal-error"
-    assert problem["request_id"] in caplog.text
+    assert [each.fields["request_id"] for each in caplog.records if each.name == "colony.web"] == [
+        problem["request_id"]
+    ]
     assert "the secret is 42" in caplog.text
 
 

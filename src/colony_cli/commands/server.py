@@ -12,6 +12,9 @@ from colony_core import __version__
 from colony_core.errors import ColonyError, TooSlow, Unreachable
 
 MODES = ("auto", "root", "ambient", "rootless")
+FORMATS = ("auto", "text", "json")
+LEVELS = ("debug", "info", "warning", "error")
+VERBOSE = {1: "info", 2: "debug"}
 SHUTDOWN_SECONDS = 60.0
 LOOK_SECONDS = 0.05
 
@@ -26,13 +29,25 @@ LOOK_SECONDS = 0.05
 @click.option("--port", metavar="N", help="port of the API (default: 8000; 0: any free one)")
 @click.option("--preview-port", metavar="N", help="port of the previews (default: 8088; 0: any free one)")
 @click.option("--mode", type=Nearest(MODES), metavar="M", help=f"how to get the rights: {', '.join(MODES)}")
-def serve_command(run: Run, *, bind: str | None, port: str | None, preview_port: str | None, mode: str | None) -> None:
+@click.option(
+    "--log-format",
+    type=Nearest(FORMATS),
+    metavar="F",
+    help="of its own log: text, json (default: json unless at a terminal)",
+)
+@click.option(
+    "--log-level", type=Nearest(LEVELS), metavar="L", help=f"of its own log: {', '.join(LEVELS)} (-v: info, -vv: debug)"
+)
+def serve_command(
+    run: Run, *, bind: str | None, port: str | None, preview_port: str | None, mode: str | None,
+    log_format: str | None, log_level: str | None,
+) -> None:  # fmt: skip
     """Run the daemon in the foreground. Ctrl-C stops the colonies too; SIGTERM leaves them running for the next one."""
     began = time.monotonic()
-    _log(run)
     from colony_core.config import load_config
 
     given = {"server.bind": bind, "server.port": port, "routing.port": preview_port, "isolation.mode": mode}
+    given |= {"log.format": log_format, "log.level": log_level or VERBOSE.get(min(run.output.verbose, 2))}
     overrides = {key: value for key, value in given.items() if value is not None}
     from colony_web.daemon import run as run_daemon
 
@@ -75,15 +90,6 @@ def shutdown_command(run: Run, *, colonies: bool, no_wait: bool) -> None:
         {"pid": pid, "ended": not no_wait, "colonies": colonies},
         lambda: run.output.line(f"{told}; {words}"),
         name="pid",
-    )
-
-
-def _log(run: Run) -> None:
-    import logging
-
-    levels = {0: logging.WARNING, 1: logging.INFO}
-    logging.basicConfig(
-        level=levels.get(run.output.verbose, logging.DEBUG), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
 
 

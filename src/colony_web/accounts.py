@@ -1,0 +1,75 @@
+"""What is noted of every request: the name it goes by, and one line in the daemon's log when it is over.
+
+The line says which route was asked, by whom and how it ended. It has no path, no query, no body and no header: what a caller sends is never
+in it, but for the request's name, which is checked.
+"""
+
+import logging
+import re
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+import trio
+
+from colony_core.access import Identity, redacted
+
+from .audit import LEFT, Scope, Send
+from .scope import CODE, IDENTITY, REQUEST_ID, ROUTE, TARGET
+
+HEADER = b"x-request-id"
+_GIVEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_HEADS = {"http.response.start": 0, "websocket.http.response.start": 0, "websocket.accept": 101, "websocket.close": 403}
+_PARTS = {"http.response.body": "body", "websocket.http.response.body": "body"}
+
+log = logging.getLogger("colony.access")
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The name that a caller gave its request (`X-Request-Id`: 8 to 64 letters, digits, `.`, `_` and `-`), or a fresh one."""
+    given = [value.decode("latin-1") for name, value in headers if name.lower() == HEADER]
+    if len(given) == 1 and _GIVEN.fullmatch(given[0]) and redacted(given[0]) == given[0]:
+        return given[0]
+    return f"req_{secrets.token_hex(8)}"
+
+
+class Account:
+    """Sends an answer on and remembers what is to be said of it."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope = scope
+        self._send = send
+        self._began = trio.current_time()
+        self._status = LEFT
+        self._bytes = 0
+
+    async def send(self, message: Any) -> None:
+        """As ASGI's send."""
+        kind = message["type"]
+        if kind in _HEADS and self._status == LEFT:
+            self._status = message.get("status", _HEADS[kind])
+        if kind in _PARTS:
+            self._bytes += len(message.get("body") or b"")
+        elif kind == "websocket.send":
+            self._bytes += len(message.get("bytes") or (message.get("text") or "").encode())
+        await self._send(message)
+
+    def close(self) -> None:
+        """Writes the line; what the daemon itself failed at is a warning, everything else is information."""
+        level = logging.WARNING if self._status >= 500 else logging.INFO
+        if not log.isEnabledFor(level):
+            return
+        scope = self._scope
+        who: Identity | None = scope.get(IDENTITY)
+        fields = {
+            "method": "WEBSOCKET" if scope["type"] == "websocket" else scope["method"][:20],
+            "route": scope.get(ROUTE, "other"),
+            "status": self._status,
+            "seconds": round(trio.current_time() - self._began, 6),
+            "bytes": self._bytes,
+            "who": who.name if who else None,
+            "role": who.role.value if who else None,
+            "request_id": scope[REQUEST_ID],
+        }
+        fields |= {name: scope[key] for name, key in (("colony", TARGET), ("code", CODE)) if scope.get(key)}
+        log.log(level, "request", extra={"fields": fields})

@@ -1,0 +1,63 @@
+"""What the daemon tells of itself: its own log, and the name of a request from the command to the log line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colony_core.remote import calls
+
+from .driver import Daemon
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+
+def logged(daemon: Daemon) -> list[dict[str, Any]]:
+    """The lines of the daemon's own log; what is no JSON is the greeting, on its stdout."""
+    lines = (daemon.folder / "daemon.log").read_text().splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def test_a_request_bears_one_name_from_the_command_to_the_log(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.environment["COLONY_LOG__LEVEL"] = "info"
+    with daemon.running():
+        refused = daemon.cli("show", "ghost", "-v", check=3)
+        (told,) = [line for line in refused.stderr.splitlines() if "request_id" in line]
+        name = told.partition(": ")[2]
+        assert "answered by: unix:" in refused.stderr
+        (line,) = [line for line in logged(daemon) if line.get("request_id") == name]
+        assert line.pop("at").endswith("Z")
+        assert line.pop("seconds") > 0
+        assert line.pop("bytes") > 0
+        assert line.pop("who")
+        assert line == {
+            "level": "info", "logger": "colony.access", "message": "request", "method": "GET", "route": "/api/colonies/<ref>",
+            "status": 404, "role": "ape", "code": "colony-not-found", "request_id": name,
+        }  # fmt: skip
+
+
+def test_the_log_follows_the_settings_without_a_restart(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    settings = Path(daemon.environment["COLONY_CONFIG"])
+    with daemon.running():
+        daemon.send(calls.system())
+        assert logged(daemon) == []
+        settings.write_text('[log]\nlevel = "info"\nformat = "text"\n')
+        assert daemon.cli("reload").stdout == "in force: log.format, log.level\n"
+        daemon.send(calls.system())
+        last = (tmp_path / "daemon.log").read_text().splitlines()[-1]
+        assert " INFO colony.access: request method=GET route=/api/system status=200 seconds=" in last
+
+
+def test_flags_go_before_settings_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.environment |= {"COLONY_LOG__LEVEL": "error", "COLONY_LOG__FORMAT": "json"}
+    daemon.flags = ("--log-level", "info", "--log-format", "text")
+    with daemon.running():
+        daemon.send(calls.system())
+        assert " INFO colony.access: request " in (tmp_path / "daemon.log").read_text()
+    assert "none of auto, text, json" in daemon.cli("serve", "--log-format", "xml", check=2).stderr
+    daemon.environment["COLONY_LOG__LEVEL"] = "loud"
+    assert "log.level" in daemon.cli("serve", check=2).stderr
