@@ -88,6 +88,16 @@ class TerminalClosed(ColonyEvent):
 
 
 @attrs.frozen(kw_only=True)
+class CookieRefused(ColonyEvent):
+    """A service, or a port, set a cookie that every preview would get; it was left out, and so are others like it, without a word."""
+
+    type_name = "cookie_refused"
+    service: str
+    cookie: str
+    message: str
+
+
+@attrs.frozen(kw_only=True)
 class HouseEvent(Event):
     """Something that concerns the daemon itself: `started`, `keeper_lost`, `reloaded`, `caddy_serves`, `caddy_away`, …"""
 

@@ -13,6 +13,11 @@ from .driver import Daemon
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 
+def until_told(daemon: Daemon, words: str) -> None:
+    """Returns when a line of the log has these words; a request's is written just after its answer."""
+    daemon.until(lambda: words in (daemon.folder / "daemon.log").read_text(), words)
+
+
 def logged(daemon: Daemon) -> list[dict[str, Any]]:
     """The lines of the daemon's own log; what is no JSON is the greeting, on its stdout."""
     lines = (daemon.folder / "daemon.log").read_text().splitlines()
@@ -27,6 +32,7 @@ def test_a_request_bears_one_name_from_the_command_to_the_log(tmp_path: Path) ->
         (told,) = [line for line in refused.stderr.splitlines() if "request_id" in line]
         name = told.partition(": ")[2]
         assert "answered by: unix:" in refused.stderr
+        until_told(daemon, name)
         (line,) = [line for line in logged(daemon) if line.get("request_id") == name]
         assert line.pop("at").endswith("Z")
         assert line.pop("seconds") > 0
@@ -47,8 +53,7 @@ def test_the_log_follows_the_settings_without_a_restart(tmp_path: Path) -> None:
         settings.write_text('[log]\nlevel = "info"\nformat = "text"\n')
         assert daemon.cli("reload").stdout == "in force: log.format, log.level\n"
         daemon.send(calls.system())
-        last = (tmp_path / "daemon.log").read_text().splitlines()[-1]
-        assert " INFO colony.access: request method=GET route=/api/system status=200 seconds=" in last
+        until_told(daemon, " INFO colony.access: request method=GET route=/api/system status=200 seconds=")
 
 
 def test_flags_go_before_settings_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
@@ -57,7 +62,7 @@ def test_flags_go_before_settings_and_a_wrong_one_is_refused(tmp_path: Path) -> 
     daemon.flags = ("--log-level", "info", "--log-format", "text")
     with daemon.running():
         daemon.send(calls.system())
-        assert " INFO colony.access: request " in (tmp_path / "daemon.log").read_text()
+        until_told(daemon, " INFO colony.access: request ")
     assert "none of auto, text, json" in daemon.cli("serve", "--log-format", "xml", check=2).stderr
     daemon.environment["COLONY_LOG__LEVEL"] = "loud"
     assert "log.level" in daemon.cli("serve", check=2).stderr

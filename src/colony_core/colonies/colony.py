@@ -82,6 +82,8 @@ class Colony:
         """Held from writing down what is wanted until it is asked for, so that store and colony hear the same last word."""
         self.removal: Job | None = None
         self.removal_error: Exception | None = None
+        self.cookies_told: set[str] = set()
+        """The services, or ports, of which it was told that they set cookies for all previews."""
         self._in_force = record.manifest
         self._rests: dict[str, Rest] = dict(record.services)
         self._was_up = record.state is ColonyState.RUNNING
@@ -282,6 +284,7 @@ class Colony:
         self._take_over(self.manifest)
         self.user_name = user_name(self.source)
         self.start_seconds, self.steps, self._began = None, (), trio.current_time()
+        self.cookies_told.clear()
         cell: Cell = (await self._grown().start_child(ChildSpec(id=CELL, run=self._keep_cell, grace=30.0))).value
         adopting, self._was_up = self._was_up and self._cell_was_found, False
         if adopting:

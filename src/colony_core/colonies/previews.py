@@ -5,6 +5,7 @@ from functools import partial
 import trio
 
 from colony_core.errors import NotFound
+from colony_core.events import CookieRefused
 from colony_core.routing import Refusal, Target, Upstream
 
 from .colonies import Colonies
@@ -13,6 +14,7 @@ from .service import Service
 from .state import ColonyState, ServiceState, is_starting
 
 SOON_SECONDS = 1
+MOST_NAME_LETTERS = 80
 _COMING = frozenset({ServiceState.WAITING, ServiceState.STARTING, ServiceState.RESTARTING})
 
 
@@ -45,6 +47,26 @@ def resolve(colonies: Colonies, target: Target) -> Upstream | Refusal:
         port=port,
         comes_back=service is not None,
         asked_as=b"localhost:%d" % port if rewrite else None,
+        complain=partial(_complain, colony, service.name if service else str(port)),
+    )
+
+
+def _complain(colony: Colony, source: str, cookie: str) -> None:
+    """Tells once, until the colony starts anew, that a cookie of a service was left out."""
+    if source in colony.cookies_told:
+        return
+    colony.cookies_told.add(source)
+    name, domain = cookie[:MOST_NAME_LETTERS], colony.means.config.routing.domain
+    colony.means.bus.publish(
+        CookieRefused(
+            colony=colony.name,
+            colony_id=colony.id,
+            owner=colony.record.owner,
+            service=source,
+            cookie=name,
+            message=f"{name} was not passed on: its Domain is {domain} or above, so that every colony would get it; "
+            f"leave Domain away, or name {colony.name}.{domain}",
+        )
     )
 
 

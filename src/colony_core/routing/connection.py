@@ -167,6 +167,7 @@ class Connection:
                 return keep or await self._hang_up_and_discard()
             service = self._service = opened
         assert isinstance(place, Upstream), "a refusal opens nothing"
+        service.place = place  # the same place, in the words of now
         if place.asked_as is not None:
             request = asked_as(request, place.asked_as)
         exchange = self._exchange = Exchange(request, service, port=place.port, reused=reused)
@@ -368,8 +369,11 @@ class Connection:
             data = data[end + 4 :]
             if response.status == 101 and not request.upgrade:
                 raise _Failed(bad_answer(service.place.label, "it changes the protocol without being asked"))
+            response, refused = led_back(response, request, port=exchange.port, domain=self._rules.domain)
+            if refused:
+                service.place.complain(refused[0])
             if response.status >= 200 or response.status == 101:
-                return led_back(response, request, port=exchange.port, domain=self._rules.domain), data
+                return response, data
             if not request.old:
                 await self._client.write(response.head + b"\r\n")
 

@@ -21,7 +21,8 @@ class Upstream:
 
     Two upstreams with the same label and key are the same place, between which connections may be reused; so the key must change when
     a colony or its namespace is made anew. The label is for people. `port` is where the service believes to be; `asked_as` is the Host that
-    it is shown, where that is not the preview's own. `comes_back`: when nobody listens, somebody is about to start it again.
+    it is shown, where that is not the preview's own. `comes_back`: when nobody listens, somebody is about to start it again. `complain` is
+    called with the name of a cookie that was left out of an answer; it must be quick.
     """
 
     connect: Callable[[], Awaitable[trio.abc.Stream]] = attrs.field(eq=False)
@@ -30,6 +31,7 @@ class Upstream:
     port: int | None = attrs.field(default=None, eq=False)
     asked_as: bytes | None = attrs.field(default=None, eq=False)
     comes_back: bool = attrs.field(default=False, eq=False)
+    complain: Callable[[str], None] = attrs.field(default=lambda name: None, eq=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -38,7 +38,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/":
             self.page(b"<p id=pid>%d</p>" % os.getpid())
         elif self.path == "/login":
-            cookie = "all=1; Domain=colony.localhost"
+            cookie = "mine=1"
             self.page(b"", status=302, Location=f"http://localhost:{os.environ['PORT']}/home", Set_Cookie=cookie)
         elif self.path == "/home":
             self.page(b"<p id=home>%s</p>" % self.headers.get("Cookie", "none").encode())
@@ -142,7 +142,7 @@ async def test_a_login_leads_home_and_its_cookie_stays_with_its_service(home: Ho
     await page.goto(f"{url}login")
     await page.until("document.getElementById('home') != null")
     assert await page.run("location.href") == f"{url}home"
-    assert await page.run("document.getElementById('home').textContent") == "all=1"
+    assert await page.run("document.getElementById('home').textContent") == "mine=1"
     await page.goto(url.replace("app.colony", "app-4001.colony") + "home")
     await page.until("document.getElementById('home')?.textContent == 'none'")
 

@@ -6,6 +6,7 @@ import pytest
 import trio
 from tests.core.routing.caddies import free_port, running_caddy
 
+from colony_core.events import CookieRefused
 from colony_core.routing import withdraw
 
 from .homes import Home, listen, open_home, service
@@ -50,6 +51,28 @@ async def test_a_service_shows_under_its_name_its_port_and_the_first_one_under_t
         assert await get(home, "app-4003.colony.localhost") == (200, "C3")
         assert await get(home, "app-4002.colony.localhost") == (200, "D4")  # an exact name wins over a port
         assert await get(home, "APP.colony.localhost") == (200, "A1")
+
+
+async def test_a_cookie_for_all_previews_is_told_of_once_until_the_colony_starts_anew(tmp_path: Path) -> None:
+    cookie = "self.send_header('Set-Cookie', 'sid=1; Domain=colony.localhost')"
+    says = listen("127.0.0.1", 4001).replace("self.end_headers()", f"{cookie}; self.end_headers()")
+    async with open_home(tmp_path) as home:
+        await home.up("app", service("web", says, port="4001"))
+        for _ in range(3):
+            assert (await get(home, "web.app.colony.localhost"))[0] == 200
+        (told,) = [event for event in home.told if isinstance(event, CookieRefused)]
+        assert (told.colony, told.service, told.cookie, told.owner) == (
+            "app",
+            "web",
+            "sid",
+            home.house.colony("app").owner,
+        )
+        assert "leave Domain away, or name app.colony.localhost" in told.message
+        await home.house.restart("app")
+        await home.until_service("app", "web", "stopped")
+        await home.until_service("app", "web", "ready")
+        assert (await get(home, "web.app.colony.localhost"))[0] == 200
+        assert len([event for event in home.told if isinstance(event, CookieRefused)]) == 2
 
 
 async def test_what_cannot_be_shown_is_explained_with_the_right_status(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def seen(*lines: bytes, asked: Request | None = None, port: int | None = 4001) -
     """The fields of an answer as a browser sees them."""
     asked = asked or request()
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
-    shown = led_back(parse_response(head, request=asked), asked, port=port, domain="colony.localhost")
+    shown, _ = led_back(parse_response(head, request=asked), asked, port=port, domain="colony.localhost")
     return shown.head.split(b"\r\n")[2:-1]
 
 
@@ -62,9 +62,12 @@ def test_where_no_port_is_known_nothing_leads_back():
 
 
 @pytest.mark.parametrize("domain", [b".colony.localhost", b"colony.localhost", b"COLONY.localhost.", b"localhost"])
-def test_a_cookie_for_all_previews_is_kept_for_its_own_host_alone(domain):
-    assert seen(b"Set-Cookie: a=1; Path=/; Domain=" + domain + b"; HttpOnly") == [b"Set-Cookie: a=1; Path=/; HttpOnly"]
-    assert seen(b"set-cookie: domain=x;domain = " + domain) == [b"set-cookie: domain=x"]
+def test_a_cookie_for_all_previews_is_left_out_and_named(domain):
+    wide = [b"Set-Cookie: a=1; Path=/; Domain=" + domain + b"; HttpOnly", b"set-cookie: domain=x;domain = " + domain]
+    assert seen(*wide, b"Set-Cookie: b=2") == [b"Set-Cookie: b=2"]
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"".join(line + b"\r\n" for line in wide) + b"\r\n"
+    _, refused = led_back(parse_response(head, request=request()), request(), port=None, domain="colony.localhost")
+    assert refused == ("a", "domain")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,8 @@ def test_a_cookie_for_all_previews_is_kept_for_its_own_host_alone(domain):
         b"a=colony.localhost; Path=/Domain=colony.localhost",
         b"a=1; Domain=example.org",
         b"a=1; Domain=otherlocalhost",
+        b"a=1; Domain=",
+        b"domain=colony.localhost",
     ],
 )
 def test_other_cookies_are_left_alone(cookie):
