@@ -28,6 +28,10 @@ IN_A_CHILD = {
 """Nurseries inside of a supervised child, that end with it: which child of the tree in ARCHITECTURE.md it is."""
 
 LOCAL_TO_A_CALL = {
+    "colony_core/backends/acp.py _Run.carry_out",
+    "colony_core/backends/acp.py _introduced",
+    "colony_core/backends/jsonrpc.py Peer.run",
+    "colony_core/backends/telling.py carrying_out",
     "colony_core/colonies/colonies.py Colonies.stop_all",
     "colony_core/colonies/colony.py Colony._sweep_processes",
     "colony_core/colonies/colony.py Colony._take_down",
