@@ -30,6 +30,11 @@ def _has_vite() -> bool:
     return bool(modules) and shutil.which("node") is not None and os.path.exists(f"{modules}/vite/bin/vite.js")
 
 
+def _claude() -> str | None:
+    named = os.environ.get("COLONY_TESTS_CLAUDE")
+    return named if named and os.access(named, os.X_OK) else shutil.which("claude")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips what this machine cannot do, with the reason."""
     refusal = ""
@@ -42,6 +47,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             refusal = f"needs {program}: apt install {package}"
     if not refusal and item.get_closest_marker("vite") and not _has_vite():
         refusal = "needs Vite: npm install vite, and COLONY_TESTS_NODE_MODULES=…/node_modules"
+    if not refusal and item.get_closest_marker("claude") and _claude() is None:
+        refusal = "needs Claude Code: npm install @anthropic-ai/claude-code, and COLONY_TESTS_CLAUDE=…/node_modules/.bin/claude"
     if refusal:
         pytest.skip(refusal)
 

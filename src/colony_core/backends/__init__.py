@@ -1,9 +1,13 @@
 """Coding agents behind one protocol: `run` a `Job`, and read what happens.
 
-`backend` says what an agent must do for us, `happenings` in which words it tells what it does.
+`backend` says what an agent must do for us, `happenings` in which words it tells what it does. `driver` runs agents that are programs
+by doing the `deeds` that a pure dialogue gives. The other files are kinds of agents: `claude` with `claude_lines`, `script`, `fake`.
 """
 
 from .backend import AgentConfig, Backend, Command, Health, Job, McpServer, Permissions, Program, Run, Starter
+from .claude import ClaudeBackend
+from .deeds import Graces
+from .fake import FakeBackend, Pause, read_part
 from .happenings import (
     ApprovalAsked,
     ApprovalVoided,
@@ -21,14 +25,18 @@ from .happenings import (
     ToolUse,
     Usage,
 )
+from .script import ScriptBackend
 
 __all__ = [
     "AgentConfig",
     "ApprovalAsked",
     "ApprovalVoided",
     "Backend",
+    "ClaudeBackend",
     "Command",
     "Ended",
+    "FakeBackend",
+    "Graces",
     "Happening",
     "Health",
     "Job",
@@ -37,9 +45,11 @@ __all__ = [
     "McpServer",
     "Notice",
     "Outcome",
+    "Pause",
     "Permissions",
     "Program",
     "Run",
+    "ScriptBackend",
     "Started",
     "Starter",
     "Text",
@@ -48,4 +58,5 @@ __all__ = [
     "ToolResult",
     "ToolUse",
     "Usage",
+    "read_part",
 ]

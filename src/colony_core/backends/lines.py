@@ -5,6 +5,7 @@ Agents print banners where they promised protocol, cut text in the middle of a c
 
 import re
 from collections import deque
+from typing import Any
 
 import attrs
 import trio
@@ -66,33 +67,27 @@ class Framer:
         return whole if size <= self._limit else Skipped("too-long", shown(whole))
 
 
-class JsonLines:
-    """The JSON objects of a stream, one a line, and `Skipped` in place of each line that is none; ends with the stream, or when it breaks.
+class Lines:
+    """The lines of a stream, and `Skipped` in place of each that is too long; ends with the stream, or when it breaks.
 
-    For one reader. What is not UTF-8, and halves of surrogate pairs, become replacement characters. Cancelling loses no line.
+    For one reader. Cancelling loses no line.
     """
 
     def __init__(self, stream: trio.abc.ReceiveStream, *, limit: int = LINE_BYTES) -> None:
         self._stream = stream
         self._framer = Framer(limit)
         self._ready: deque[bytes | Skipped] = deque()
-        self._ended = False
+        self.ended = False
 
-    def __aiter__(self) -> "JsonLines":
+    def __aiter__(self) -> "Lines":
         return self
 
-    async def __anext__(self) -> dict[str, object] | Skipped:
-        while True:
-            while self._ready:
-                line = self._ready.popleft()
-                if isinstance(line, Skipped):
-                    return line
-                if line and not line.isspace():
-                    found = parse_object(line)
-                    return found if found is not None else Skipped("cut" if self._ended else "not-json", shown(line))
-            if self._ended:
+    async def __anext__(self) -> bytes | Skipped:
+        while not self._ready:
+            if self.ended:
                 raise StopAsyncIteration
             await self._read()
+        return self._ready.popleft()
 
     async def _read(self) -> None:
         try:
@@ -101,9 +96,32 @@ class JsonLines:
             data = b""
         if data:
             self._ready.extend(self._framer.feed(bytes(data)))
-        else:
-            self._ended = True
-            self._ready.append(self._framer.end())
+            return
+        self.ended = True
+        if rest := self._framer.end():
+            self._ready.append(rest)
+
+
+class JsonLines:
+    """The JSON objects of a stream, one a line, and `Skipped` in place of each line that is none; otherwise as `Lines`.
+
+    What is not UTF-8, and halves of surrogate pairs, become replacement characters.
+    """
+
+    def __init__(self, stream: trio.abc.ReceiveStream, *, limit: int = LINE_BYTES) -> None:
+        self._lines = Lines(stream, limit=limit)
+
+    def __aiter__(self) -> "JsonLines":
+        return self
+
+    async def __anext__(self) -> dict[str, Any] | Skipped:
+        async for line in self._lines:
+            if isinstance(line, Skipped):
+                return line
+            if line and not line.isspace():
+                found = parse_object(line)
+                return found if found is not None else Skipped("cut" if self._lines.ended else "not-json", shown(line))
+        raise StopAsyncIteration
 
 
 class Tail:
@@ -129,7 +147,7 @@ class Tail:
             return
 
 
-def parse_object(line: bytes) -> dict[str, object] | None:
+def parse_object(line: bytes) -> dict[str, Any] | None:
     """The JSON object of a line, repaired where its text is not sound; None if it is none."""
     if not line.lstrip().startswith(b"{"):
         return None

@@ -1,0 +1,236 @@
+"""Runs an agent that is a program speaking lines: reads, writes, waits, insists. What the lines mean is its `Dialogue`'s to decide.
+
+A dialogue is pure: it hears a line and gives deeds. The driver carries them out, in the order in which they were given.
+"""
+
+import contextlib
+import math
+import signal
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+import trio
+from trio.abc import ReceiveStream
+
+from colony_core.errors import ColonyError
+
+from .backend import Program, Run
+from .deeds import Death, Deed, Dialogue, Graces, Hush, Say, Signal
+from .happenings import Ended, Happening
+from .lines import Lines, Skipped, Tail
+
+HELD = 256
+"""Happenings that wait for a slow reader before the agent itself is made to wait."""
+REPEAT_SECONDS = 2.0
+ERROR_LINE_BYTES = 64 * 1024
+LAST_WORDS_SECONDS = 1.0
+LAST_WORDS_BYTES = 4 * 1024 * 1024
+
+Line = TypeVar("Line")
+
+
+@contextlib.asynccontextmanager
+async def open_run(
+    program: Program,
+    dialogue: Dialogue[Line],
+    lines: Callable[[ReceiveStream], AsyncIterable[Line]],
+    graces: Graces,
+) -> AsyncIterator[Run]:
+    """Carries on a dialogue with a program, whose output `lines` frames. When the block ends, also when cancelled, so has the program."""
+    run = _DrivenRun(program, dialogue, lines, graces)
+    attending = trio.CancelScope(shield=True)
+
+    async def attend() -> None:
+        with attending:
+            await run.attend()
+
+    with lone_error():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(attend)
+            try:
+                yield run
+            finally:
+                with trio.CancelScope(shield=True):
+                    await run.leave()
+                attending.cancel()
+
+
+@contextlib.contextmanager
+def lone_error() -> Iterator[None]:
+    """A nursery inside of us is our affair: the one error of the block around it leaves as it is."""
+    alone: BaseException | None = None
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) > 1:
+            raise
+        alone = group.exceptions[0]
+    if alone is not None:
+        raise alone
+
+
+class _Output(ReceiveStream):
+    """What a program prints; ends soon after the program, even if others hold on to its output or write to it for ever."""
+
+    def __init__(self, stream: ReceiveStream) -> None:
+        self._stream = stream
+        self._seconds = math.inf
+        self._bytes = math.inf
+        self._reading: trio.CancelScope | None = None
+
+    def program_ended(self) -> None:
+        if not math.isinf(self._seconds):
+            return
+        self._seconds, self._bytes = LAST_WORDS_SECONDS, LAST_WORDS_BYTES
+        if self._reading is not None:
+            self._reading.deadline = trio.current_time() + self._seconds
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._seconds <= 0 or self._bytes <= 0:
+            return b""
+        data, since = b"", trio.current_time()
+        with trio.move_on_after(self._seconds) as self._reading:
+            data = bytes(await self._stream.receive_some(max_bytes))
+        self._reading = None
+        if not math.isinf(self._bytes):
+            self._seconds -= trio.current_time() - since
+            self._bytes -= len(data)
+        return data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _DrivenRun(Generic[Line]):
+    def __init__(
+        self,
+        program: Program,
+        dialogue: Dialogue[Line],
+        lines: Callable[[ReceiveStream], AsyncIterable[Line]],
+        graces: Graces,
+    ) -> None:
+        self._program = program
+        self._dialogue = dialogue
+        self._graces = graces
+        self._output = _Output(program.stdout)
+        self._errors = _Output(program.stderr)
+        self._lines = lines(self._output)
+        self._tail = Tail()
+        self._tell, self._told = trio.open_memory_channel[Happening](HELD)
+        self._words, self._unsaid = trio.open_memory_channel[Say | Hush](math.inf)
+        self._stop_asked = trio.Event()
+        self._over = trio.Event()
+        self._exited = trio.Event()
+        self._errors_read = trio.Event()
+        self._code: int | None = None
+        self._trouble = ""
+
+    def happenings(self) -> AsyncIterator[Happening]:
+        return self._told
+
+    async def interrupt(self) -> None:
+        self._stop_asked.set()
+        await trio.lowlevel.checkpoint()
+
+    async def answer(self, approval: str, *, allow: bool, message: str = "") -> None:
+        await trio.lowlevel.checkpoint()
+        await self._do(self._dialogue.answer(approval, allow=allow, message=message))
+
+    async def attend(self) -> None:
+        """Everything that goes on while the agent works; to be cancelled when the agent is gone."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._wait)
+                nursery.start_soon(self._write)
+                nursery.start_soon(self._read_errors)
+                nursery.start_soon(self._insist)
+                await self._do(self._dialogue.open())
+                await self._read()
+        finally:
+            self._finish()
+
+    async def leave(self) -> None:
+        """Ends the program: by its own will if it has any, else by force. Takes no longer than the graces."""
+        self._told.close()
+        self._stop_asked.set()
+        await self._over.wait()
+        self._words.send_nowait(Hush())
+        with trio.move_on_after(self._graces.leave):
+            await self._exited.wait()
+        await self._force()
+
+    async def _read(self) -> None:
+        async for line in self._lines:
+            if not self._over.is_set():
+                await self._do(self._dialogue.hear(line))
+        if not self._over.is_set():
+            with trio.move_on_after(self._graces.leave):
+                await self._exited.wait()
+            await self._force()
+            await self._errors_read.wait()
+            await self._do(self._dialogue.lose(Death(self._code, self._tail.text, self._trouble)))
+
+    async def _do(self, deeds: Sequence[Deed]) -> None:
+        for deed in deeds:
+            if isinstance(deed, Say | Hush):
+                self._words.send_nowait(deed)
+            elif isinstance(deed, Signal):
+                await self._signal(deed.number)
+            else:
+                with contextlib.suppress(trio.BrokenResourceError):  # nobody listens any more
+                    await self._tell.send(deed)
+                if isinstance(deed, Ended):
+                    self._finish()
+
+    def _finish(self) -> None:
+        self._tell.close()
+        self._over.set()
+
+    async def _write(self) -> None:
+        async for deed in self._unsaid:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # its output tells of its end
+                if isinstance(deed, Say):
+                    await self._program.stdin.send_all(deed.data)
+                else:
+                    await self._program.stdin.aclose()
+
+    async def _read_errors(self) -> None:
+        async for line in Lines(self._errors, limit=ERROR_LINE_BYTES):
+            text = line.start if isinstance(line, Skipped) else line.decode(errors="replace")
+            self._tail.feed(text.encode() + b"\n")
+            await self._do(self._dialogue.overhear(text))
+        self._errors_read.set()
+
+    async def _wait(self) -> None:
+        try:
+            self._code = await self._program.wait()
+        except ColonyError as error:
+            self._trouble = str(error)
+        self._exited.set()
+        self._let_output_end()
+
+    async def _insist(self) -> None:
+        await self._stop_asked.wait()
+        with trio.move_on_after(self._graces.interrupt):
+            while not self._over.is_set():
+                await self._do(self._dialogue.interrupt())
+                with trio.move_on_after(REPEAT_SECONDS):
+                    await self._over.wait()
+        if not self._over.is_set():
+            await self._force()
+
+    async def _force(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not self._exited.is_set():
+                await self._signal(number)
+                with trio.move_on_after(self._graces.terminate):
+                    await self._exited.wait()
+        self._let_output_end()
+
+    def _let_output_end(self) -> None:
+        self._output.program_ended()
+        self._errors.program_ended()
+
+    async def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ColonyError):
+            await self._program.signal(number)

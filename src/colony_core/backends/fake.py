@@ -1,0 +1,169 @@
+"""An agent that plays a part: happenings from a list, with pauses. For tests, and for houses that only show what Colony looks like.
+
+It starts no program, takes no time but Trio's, and costs nothing. A part ends with `Ended`, or is ended as done behind its last line. A
+question waits for its answer; a result of the tool use that was denied becomes the denial.
+"""
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from colony_core import wire
+from colony_core.errors import Invalid, NotFound, did_you_mean
+
+from . import happenings
+from .backend import Health, Job, Run
+from .driver import lone_error
+from .happenings import ApprovalAsked, ApprovalVoided, Ended, Happening, Started, Text, ToolResult, ToolUse, Usage
+
+HELD = 256
+
+_WORDS: Mapping[str, type[Any]] = {
+    "started": Started,
+    "text_delta": happenings.TextDelta,
+    "text": Text,
+    "thinking": happenings.Thinking,
+    "tool_use": ToolUse,
+    "tool_result": ToolResult,
+    "approval_asked": ApprovalAsked,
+    "approval_voided": ApprovalVoided,
+    "notice": happenings.Notice,
+    "limit_reached": happenings.LimitReached,
+    "usage": Usage,
+    "ended": Ended,
+}
+
+
+@attrs.frozen
+class Pause:
+    """Nothing happens for some seconds."""
+
+    seconds: float
+
+
+Line = Happening | Pause
+
+
+def read_part(data: bytes | str) -> tuple[Line, ...]:
+    """A part from JSON: `[{"text": {"text": "Reading."}}, {"pause": {"seconds": 0.5}}, …]`. Raises Invalid for what is none."""
+    lines = wire.parse_json(data)
+    if not isinstance(lines, list):
+        raise Invalid("bad-part", "a part is a list", 'like [{"text": {"text": "Hello."}}]')
+    return tuple(_read_line(line) for line in lines)
+
+
+def demo_part(job: Job) -> tuple[Line, ...]:
+    """What is played where nothing else was given: some reading, some work, a result that names the instruction."""
+    return (
+        Text(text="I look at what is here."),
+        Pause(1.0),
+        ToolUse(id="look", name="Read", input={"file_path": "README.md"}, kind="read"),
+        Pause(1.0),
+        ToolResult(id="look", text="# README", ok=True),
+        Pause(1.0),
+        Usage(cost_usd=0.0, turns=2),
+        Ended(outcome="done", text=f"This was only played: {job.instruction}"),
+    )
+
+
+@attrs.define
+class FakeBackend:
+    """Plays `part(job)` for each job; `jobs` tells what it was asked to do. Sessions are called fake-1, fake-2, …"""
+
+    part: Callable[[Job], Sequence[Line]] = demo_part
+    name: str = "fake"
+    jobs: list[Job] = attrs.field(factory=list)
+    _numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), repr=False)
+
+    async def check(self, environment: Mapping[str, str]) -> Health:
+        await trio.lowlevel.checkpoint()
+        return Health(ready=True, detail="plays a part")
+
+    @contextlib.asynccontextmanager
+    async def run(self, job: Job) -> AsyncIterator[Run]:
+        self.jobs.append(job)
+        lines = self.part(job)
+        if not any(isinstance(line, Started) for line in lines):
+            lines = (Started(session=job.resume or f"fake-{next(self._numbers)}"), *lines)
+        run = _FakeRun()
+        with lone_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run.play, lines)
+                yield run
+                nursery.cancel_scope.cancel()
+
+
+class _FakeRun:
+    def __init__(self) -> None:
+        self._tell, self._told = trio.open_memory_channel[Happening](HELD)
+        self._playing = trio.CancelScope()
+        self._open: dict[str, tuple[ApprovalAsked, trio.Event]] = {}
+        self._denied: dict[str, str] = {}
+
+    def happenings(self) -> AsyncIterator[Happening]:
+        return self._told
+
+    async def interrupt(self) -> None:
+        self._playing.cancel()
+        await trio.lowlevel.checkpoint()
+
+    async def answer(self, approval: str, *, allow: bool, message: str = "") -> None:
+        await trio.lowlevel.checkpoint()
+        if approval not in self._open:
+            raise NotFound(
+                "approval-not-found", f"no open question {approval!r}", "it may have been answered, or be void"
+            )
+        asked, answered = self._open.pop(approval)
+        if not allow:
+            self._denied[asked.tool_use] = message or "denied"
+        answered.set()
+
+    async def play(self, lines: Sequence[Line]) -> None:
+        end = Ended(outcome="done", evidence=("the part ends here",))
+        with self._playing:
+            for line in lines:
+                if isinstance(line, Ended):
+                    end = line if line.evidence else attrs.evolve(line, evidence=end.evidence)
+                    break
+                await self._play(line)
+        if self._playing.cancelled_caught:
+            end = Ended(outcome="stopped", evidence=("we asked it to stop",))
+        for approval in self._open:
+            await self._tell.send(ApprovalVoided(id=approval))
+        await self._tell.send(end)
+        self._tell.close()
+
+    async def _play(self, line: Line) -> None:
+        if isinstance(line, Pause):
+            await trio.sleep(line.seconds)
+            return
+        if isinstance(line, ApprovalAsked):
+            answered = trio.Event()
+            self._open[line.id] = line, answered
+            await self._tell.send(line)
+            await answered.wait()
+            return
+        if isinstance(line, ToolResult) and line.id in self._denied:
+            line = attrs.evolve(line, ok=False, text=self._denied[line.id])
+        await self._tell.send(line)
+
+
+def _read_line(line: Any) -> Line:
+    if not isinstance(line, dict) or len(line) != 1:
+        raise Invalid(
+            "bad-part", f"a line of a part is an object with one key: {line!r}", 'like {"text": {"text": "Hello."}}'
+        )
+    [(word, fields)] = line.items()
+    if word == "pause":
+        return wire.load(fields, Pause)
+    if word not in _WORDS:
+        near = did_you_mean(word, list(_WORDS))
+        raise Invalid(
+            "bad-part", f"nothing is called {word!r}", f"did you mean {near}?" if near else "see docs/agents.md"
+        )
+    found: Line = wire.load(fields, _WORDS[word])
+    return found

@@ -1,0 +1,187 @@
+"""Where the contract of the backends is played: each backend says how its agent is brought to do what a test wants."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from colony_core.backends import (
+    AgentConfig,
+    ApprovalAsked,
+    Backend,
+    ClaudeBackend,
+    Ended,
+    FakeBackend,
+    Graces,
+    Happening,
+    Job,
+    Pause,
+    Run,
+    ScriptBackend,
+    Text,
+    ToolResult,
+    ToolUse,
+)
+from colony_core.backends.fake import Line
+
+from . import claude_script as claude
+from .fake_model import open_fake_model
+from .programs import Programs
+
+QUICK = Graces(interrupt=1.0, leave=1.0, terminate=1.0)
+DEADLINE_SECONDS = 60.0
+
+
+@attrs.define
+class Stage:
+    """A backend with what it needs; `scenes` are instructions that make its agent do something by name:
+
+    `speaks` says hello and is done; `speaks_on` speaks and does not end; `works_on` uses a tool that does not end; `asks` asks once,
+    then is done; `begins` takes long before it tells anything; `dies` is killed after it said `boom` where errors go.
+    """
+
+    backend: Backend
+    programs: Programs
+    scenes: Mapping[str, str]
+
+    def job(self, scene: str, **more: Any) -> Job:
+        config = AgentConfig(permissions="ask")
+        given = {"colony": "test", "workdir": self.programs.workdir, "config": config, "start": self.programs.start}
+        return Job(instruction=self.scenes[scene], **{**given, **more})
+
+    async def play(self, scene: str, act: "Act | None" = None, **more: Any) -> list[Happening]:
+        """All that happens; `act` is done at each."""
+        with trio.fail_after(DEADLINE_SECONDS):
+            async with self.backend.run(self.job(scene, **more)) as run:
+                return await follow(run, act)
+
+
+Act = Callable[[Run, Happening], Any]
+Opener = Callable[[Path], AbstractAsyncContextManager[Stage]]
+
+
+async def follow(run: Run, act: Act | None = None) -> list[Happening]:
+    found = []
+    async for happening in run.happenings():
+        found.append(happening)
+        if act is not None:
+            await act(run, happening)
+    return found
+
+
+def make_programs(folder: Path, variables: Mapping[str, str] | None = None) -> Programs:
+    workdir, home = folder / "work", folder / "home"
+    workdir.mkdir(exist_ok=True)
+    home.mkdir(exist_ok=True)
+    return Programs(workdir, home, variables or {})
+
+
+@contextlib.asynccontextmanager
+async def open_fake(folder: Path) -> AsyncIterator[Stage]:
+    asked = ApprovalAsked(id="q1", tool="Bash", input={"command": "ls"}, kind="execute", tool_use="t1")
+    parts: dict[str, tuple[Line, ...]] = {
+        "speaks": (Text(text="hello"), Ended(outcome="done", text="hello")),
+        "speaks_on": (Text(text="well"), Pause(1000)),
+        "works_on": (ToolUse(id="t1", name="Bash", input={}), Pause(1000)),
+        "asks": (ToolUse(id="t1", name="Bash", input={}), asked, ToolResult(id="t1", text="a.txt", ok=True)),
+        "begins": (Pause(1000),),
+    }
+    backend = FakeBackend(part=lambda job: parts[job.instruction])
+    yield Stage(backend, make_programs(folder), {scene: scene for scene in parts})
+
+
+@contextlib.asynccontextmanager
+async def open_script(folder: Path) -> AsyncIterator[Stage]:
+    scenes = {
+        "speaks": "echo hello",
+        "speaks_on": "echo well; exec sleep 1000",
+        "works_on": "echo working; sleep 1000; echo worked",
+        "begins": "sleep 1000",
+        "dies": "echo boom >&2; kill -9 $$",
+    }
+    yield Stage(ScriptBackend(graces=QUICK), make_programs(folder), scenes)
+
+
+@contextlib.asynccontextmanager
+async def open_scripted_claude(folder: Path) -> AsyncIterator[Stage]:
+    scenes: dict[str, list[dict[str, Any]]] = {
+        "speaks": [{"print": claude.text("hello")}, {"print": claude.result("hello")}],
+        "speaks_on": [{"print": claude.text("well")}, {"listen": True}],
+        "works_on": [{"print": claude.tool("Bash", {"command": "sleep 1000"})}, {"listen": True}],
+        "asks": [{"print": claude.tool("Bash", {"command": "ls"})}, {"ask": "Bash"}],
+        "begins": [{"sleep": 1000}],
+        "dies": [{"stderr": "boom"}, {"die": signal.SIGKILL}],
+    }
+    backend = ClaudeBackend(program=scripted_claude(folder), graces=QUICK)
+    yield Stage(backend, make_programs(folder), {scene: json.dumps(steps) for scene, steps in scenes.items()})
+
+
+def scripted_claude(folder: Path) -> str:
+    """An executable that runs `claude_script`."""
+    program = folder / "claude"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {claude.__file__} "$@"\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+@contextlib.asynccontextmanager
+async def open_real_claude(folder: Path) -> AsyncIterator[Stage]:
+    def said(*steps: dict[str, Any]) -> str:
+        return f"FAKE:{json.dumps(steps)}"
+
+    scenes = {
+        "speaks": said({"text": "hello"}),
+        "speaks_on": said({"text": "well, " * 10_000, "chunk_delay": 0.05}),
+        "works_on": said({"tool": "Read", "input": {"file_path": "/dev/null"}}, {"delay": 1000}),
+        "asks": said({"tool": "Bash", "input": {"command": "touch asked"}}, {"text": "done"}),
+        "begins": said({"delay": 1000}),
+    }
+    with open_fake_model() as model:
+        yield Stage(ClaudeBackend(program=real_claude()), make_programs(folder, model_variables(model.url)), scenes)
+
+
+def real_claude() -> str:
+    """The Claude Code of this machine; the mark `claude` sees to it that there is one."""
+    return os.environ.get("COLONY_TESTS_CLAUDE") or shutil.which("claude") or "claude"
+
+
+def model_variables(url: str) -> dict[str, str]:
+    """What makes Claude Code talk to a model of ours, and to nobody else."""
+    return {
+        "ANTHROPIC_API_KEY": "dummy",
+        "ANTHROPIC_BASE_URL": url,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_MAX_RETRIES": "1",
+    }
+
+
+STAGES: dict[str, tuple[Opener, frozenset[str]]] = {
+    "fake": (open_fake, frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "resume"})),
+    "script": (open_script, frozenset({"speaks", "speaks_on", "works_on", "begins", "dies", "resume"})),
+    "scripted-claude": (
+        open_scripted_claude,
+        frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "dies", "resume"}),
+    ),
+    "claude": (open_real_claude, frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "resume"})),
+}
+"""Each backend that the contract holds for, and the scenes that it has."""
+
+MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {"claude": (pytest.mark.claude,)}
+
+
+def stages(*scenes: str) -> Any:
+    """Runs a test on each stage that has these scenes."""
+    names = [name for name, (_, has) in STAGES.items() if has.issuperset(scenes)]
+    return pytest.mark.parametrize(
+        "stage", [pytest.param(name, marks=MARKS.get(name, ())) for name in names], indirect=True
+    )

@@ -1,0 +1,95 @@
+"""Starts agents as real programs, without a colony around them; the whole tree of one ends with its block."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import attrs
+import trio
+
+from colony_core.backends import Command
+
+MARK = "COLONY_TESTS_AGENT"
+
+
+class RealProgram:
+    """A process of ours, as a backend sees it."""
+
+    def __init__(self, process: trio.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.process = process
+        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
+
+    async def wait(self) -> int:
+        return await self.process.wait()
+
+    async def signal(self, number: signal.Signals) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+@attrs.define
+class Programs:
+    """A `Starter`, and what became of what it started."""
+
+    workdir: Path
+    home: Path
+    variables: Mapping[str, str] = attrs.field(factory=dict)
+    mark: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    commands: list[Command] = attrs.field(factory=list)
+    started: list[RealProgram] = attrs.field(factory=list)
+    left_to_us: list[int] = attrs.field(factory=list)
+    """Pids that the backend had not ended when its block was over."""
+
+    @contextlib.asynccontextmanager
+    async def start(self, command: Command) -> AsyncIterator[RealProgram]:
+        self.commands.append(command)
+        variables = {"HOME": str(self.home), "PATH": os.environ["PATH"], MARK: self.mark}
+        process = await trio.lowlevel.open_process(
+            command.argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.workdir,
+            env={**variables, **self.variables, **command.env},
+            start_new_session=True,
+        )
+        program = RealProgram(process)
+        self.started.append(program)
+        try:
+            yield program
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.poll() is None:
+                    self.left_to_us.append(process.pid)
+                    process.kill()
+                await process.wait()
+                for stream in (program.stdin, program.stdout, program.stderr):
+                    await stream.aclose()
+                await self._sweep()
+
+    def living(self) -> list[int]:
+        """Pids of what was started, whoever is its parent by now."""
+        return list(_marked(self.mark))
+
+    async def _sweep(self) -> None:
+        while pids := self.living():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await trio.sleep(0.01)
+
+
+def _marked(mark: str) -> Iterator[int]:
+    wanted = f"{MARK}={mark}".encode()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    yield int(folder.name)
