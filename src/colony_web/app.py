@@ -21,7 +21,7 @@ from . import accounts, api, audit, docs, metrics, openapi
 from .auth import Door
 from .context import current_identity, current_request_id, current_scope
 from .house import House
-from .live import commands, events, logs, terminals
+from .live import commands, events, fanout, logs, terminals
 from .logs import Asked
 from .logs import asked as current
 from .problems import MEDIA_TYPE, Problem, colony_error_in, internal_error, problem_of
@@ -61,7 +61,6 @@ def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
         add_route(app, mycelium, route)
     requests = metrics.Requests()
     app.add_url_rule("/metrics", "metrics", partial(_metrics, mycelium, requests))
-    app.add_websocket("/ws", "follow_events", partial(events.follow_events, mycelium))
     app.add_websocket("/api/colonies/<ref>/exec", "run_command", partial(commands.run_command, mycelium))
     show = partial(terminals.show_terminal, mycelium)
     app.add_websocket("/api/colonies/<ref>/terminals/<terminal>", "show_terminal", show)
@@ -110,6 +109,7 @@ class Gate:
         self._door = door
         self._requests = requests
         self._house = house
+        self._sockets = fanout.EventSockets(house)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
@@ -139,11 +139,15 @@ class Gate:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             scope[IDENTITY] = self._door.admit(scope)
+            wish = self._sockets.wish(scope)
         except ColonyError as error:
             scope[CODE] = error.code
             await _refuse(scope, receive, send, problem_of(error, request_id=scope[REQUEST_ID]))
         else:
-            await self._app(scope, receive, send)
+            if wish is None:
+                await self._app(scope, receive, send)
+            else:
+                await self._sockets.tell(wish, scope, receive, send)
 
     def _counter(self, scope: Scope) -> Callable[[int], None]:
         began = trio.current_time()

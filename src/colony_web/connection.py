@@ -18,6 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from .protocol import Protocol, Settings
+from .scope import FRAMES
 
 READ_BYTES = 64 * 1024
 WRITE_BYTES = 64 * 1024
@@ -100,6 +101,8 @@ class Connection:
         self, app: Any, config: Any, scope: Any, send: Callable[[Any], Awaitable[None]]
     ) -> Callable[[Any], Awaitable[None]]:
         """Runs the app for one request; the answer puts messages into its `receive`."""
+        if scope["type"] == "websocket":
+            scope["extensions"][FRAMES] = {}
         mailbox, inbox = trio.open_memory_channel[Any](WAITING_MESSAGES)
         running = trio.CancelScope()
         self._nursery.start_soon(self._run_app, scope, inbox, send, running)

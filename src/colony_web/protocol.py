@@ -14,6 +14,7 @@ from typing import Any
 
 import h11
 import msgspec
+import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Data, Request, Response, StreamClosed
@@ -29,6 +30,7 @@ import colony_core
 from colony_core.errors import ColonyError, Invalid, LimitReached
 
 from .problems import MEDIA_TYPE, problem_of
+from .scope import FRAMES
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_MESSAGE_BYTES = 2**20
@@ -52,6 +54,8 @@ class Settings(Config):
     head_timeout = 10.0
     write_timeout = 30.0
     websocket_ping_interval = 20.0
+    vanish_timeout = 60.0
+    """A peer on the network that acknowledges nothing for so long is gone, although it never said so."""
 
 
 class Protocol(H11Protocol):
@@ -164,7 +168,20 @@ class Protocol(H11Protocol):
 
 
 class Socket(WSStream):
-    """A WebSocket that ends by itself when the client breaks the rules."""
+    """A WebSocket that ends by itself when the client breaks the rules, and that takes whole frames from an app that has them."""
+
+    async def app_send(self, message: Any) -> None:
+        """As hypercorn's; frames go to the line as they are, while the socket is open to both sides."""
+        if message is None or message["type"] != FRAMES:
+            await super().app_send(message)
+        elif not self.closed and self.connection.state is ConnectionState.OPEN:
+            await self.send(Data(stream_id=self.stream_id, data=message["data"]))
+
+    async def _send_pings(self) -> None:
+        # The first comes later than with hypercorn: one behind what was told at once meets clients that are closing, and breaks some.
+        while not self.closed:
+            await trio.sleep(self.config.websocket_ping_interval or 0.0)
+            await self._send_wsproto_event(Ping())
 
     async def _handle_events(self) -> None:
         for event in self.connection.events():

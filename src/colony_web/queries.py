@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
+import attrs
 from msgspec import Meta
 
 from colony_core import clock
@@ -34,6 +35,16 @@ def last_event_id(text: str | None) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise Invalid("invalid-cursor", f"Last-Event-ID: {text[:80]!r} is no number", "send the last `id:`")
     return int(text)
+
+
+@attrs.frozen(kw_only=True)
+class FollowQuery:
+    """From where (without `after` from now on), and which."""
+
+    after: Cursor | None = None
+    colony: Names = ()
+    service: Names = ()
+    kind: Names = ()
 
 
 class EventChoice(Protocol):

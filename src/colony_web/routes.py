@@ -92,7 +92,7 @@ def add_route(app: QuartTrio, house: House, route: Route) -> None:
             path = {**path, "ref": colony.id}
             note_target(colony.name)
         raw = await asked.get_data(cache=True, as_text=False, parse_form_data=False)
-        query = read_query(asked, route.query)
+        query = read_query(asked.args, route.query)
         body = _read_body(asked, raw, route)
         call = Call(identity=identity, path=path, body=body, query=query)
         if route.method != "POST":
@@ -103,11 +103,11 @@ def add_route(app: QuartTrio, house: House, route: Route) -> None:
     app.add_url_rule(route.rule, route.handler.__name__, view, methods=[route.method])
 
 
-def read_query(asked: Any, kind: type | None) -> Any:
-    """The query as `kind`; raises Invalid where a parameter is unknown, doubled or not of its type."""
+def read_query(args: Any, kind: type | None) -> Any:
+    """The query (a MultiDict) as `kind`; raises Invalid where a parameter is unknown, doubled or not of its type."""
     known = {field.name: field for field in attrs.fields(kind)} if kind else {}
     raw: dict[str, Any] = {}
-    for name, values in asked.args.lists():
+    for name, values in args.lists():
         if name not in known:
             nearest = did_you_mean(name, list(known))
             hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(known) or 'none'}"

@@ -156,6 +156,9 @@ class _Server:
 
     def _connection(self, stream: trio.SocketStream) -> Connection:
         unix = stream.socket.family == socket.AF_UNIX
+        if not unix:
+            milliseconds = round(self._settings.vanish_timeout * 1000)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         name = stream.socket.getsockname()
         return Connection(
             self._app,

@@ -187,7 +187,10 @@ class CardboardJournal:
             if entries:
                 yield entries
             else:
-                await self._house.bus.beyond(after)
+                await self.beyond(after)
+
+    async def beyond(self, after: int) -> None:
+        await self._house.bus.beyond(after)
 
 
 class CardboardAnswers:

@@ -13,6 +13,7 @@ from quart_trio import QuartTrio
 
 from colony_web import docs, mount, openapi
 from colony_web.auth import PEER
+from colony_web.live import fanout
 
 from .conftest import OWNER
 from .house import CardboardHouse
@@ -22,7 +23,7 @@ async def test_the_document_is_valid_and_names_every_route(app: QuartTrio, clien
     document = json.loads(await (await client.get("/openapi.json")).get_data())
     validate(document)
     rules = {re.sub(r"<(\w+)>", r"{\1}", rule.rule) for rule in app.url_map.iter_rules()}
-    assert set(document["paths"]) == rules - {"/", "/docs", "/openapi.json", "/metrics", "/login"}
+    assert set(document["paths"]) == (rules | {fanout.PATH}) - {"/", "/docs", "/openapi.json", "/metrics", "/login"}
 
 
 async def test_every_reference_of_the_document_leads_somewhere(client: Any) -> None:

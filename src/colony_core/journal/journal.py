@@ -84,12 +84,15 @@ class Journal:
     async def listen(self, after: int, *, selection: Selection = EVERYTHING) -> AsyncIterator[tuple[Entry, ...]]:
         """Wanted entries behind `after` as they come, for ever, as many at once as there are. Who is slow reads the store meanwhile."""
         while True:
-            news = self._news
+            await self.beyond(after)
             entries, after = await self.page(after, selection=selection)
             if entries:
                 yield entries
-            else:
-                await news.wait()
+
+    async def beyond(self, after: int) -> None:
+        """Returns when an event behind `after` was told."""
+        while self._told <= after:
+            await self._news.wait()
 
     async def run(self, *, status: Status) -> None:
         """Keeps events as they come; never ends. Where the store refuses, tells them from memory and tries again every second."""

@@ -35,7 +35,7 @@ CHUNK_BYTES = 64 * 1024
 async def run_command(house: House, ref: str) -> None:
     """Runs one command for one socket."""
     require_role(current_identity(), CHANGING)
-    read_query(websocket, None)
+    read_query(websocket.args, None)
     note_target(colony_for(house, current_identity(), ref, change=True).name)
     await websocket.accept()
     try:

@@ -78,7 +78,7 @@ class Window:
 
 async def show_terminal(house: House, ref: str, terminal: str) -> None:
     """Shows one terminal to one socket."""
-    query: TerminalQuery = read_query(websocket, TerminalQuery)
+    query: TerminalQuery = read_query(websocket.args, TerminalQuery)
     identity = current_identity()
     require_role(identity, LOOKING if query.read_only else CHANGING)
     colony = colony_for(house, identity, ref, change=not query.read_only)
