@@ -16,7 +16,8 @@ from .tables import Cell, Column, aligned, tabbed
 from .words import clean, shape_of
 
 _CODES = {"green": "32", "blue": "34", "grey": "90", "amber": "33", "red": "31", "bold": "1"}
-_C1 = re.compile("[\x7f-\x9f\u2028\u2029]")
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON lets pass though it ends lines or turns their direction: C1 controls, separators, marks of direction."""
 _FIELD = re.compile(r"\{\{|\}\}|\{([a-zA-Z0-9_.]*)\}|[{}]")
 _ESCAPES = {"\\t": "\t", "\\n": "\n", "\\\\": "\\"}
 _NEAREST = "did you mean "
@@ -240,7 +241,7 @@ def _shown(value: Any) -> str:
 
 def _json(value: object, indent: int | None = None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _columns(stream: IO[str], environ: Mapping[str, str]) -> int:

@@ -36,6 +36,15 @@ SWITCHING_PROTOCOLS = 101
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
 _FAILED = "colony.failed"
+_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""Of every answer that brings no policy of its own."""
+_APART = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""Keeps what we answer out of the frames, windows and memory of other sites' pages, previews among them."""
 ROUTES = (*api.ROUTES, *logs.ROUTES, *events.ROUTES)
 
 log = logging.getLogger("colony.web")
@@ -228,12 +237,14 @@ def _labelled(send: Send, request_id: str, count: Callable[[int], None]) -> Send
     labels = [
         (b"colony-version", colony_core.__version__.encode()),
         (b"x-request-id", request_id.encode()),
-        (b"x-content-type-options", b"nosniff"),
+        *_APART,
     ]
 
     async def labelled(message: Any) -> None:
         if message["type"] in starts:
-            message = {**message, "headers": [*message.get("headers", ()), *labels]}
+            own = list(message.get("headers", ()))
+            policy = () if any(name == _POLICY[0] for name, _ in own) else (_POLICY,)
+            message = {**message, "headers": [*own, *policy, *labels]}
             count(message.get("status", SWITCHING_PROTOCOLS))
         await send(message)
 

@@ -1,9 +1,8 @@
-"""The threats of docs/security.md, each tried against the running daemon; the numbers are the document's."""
+"""The threats of docs/security.md, each tried against the running daemon; the numbers are the document's. See test_threats_previews."""
 
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,68 +15,12 @@ from hypothesis import strategies as st
 from colony_core.naming import NAME_PATTERN
 from colony_core.remote import calls
 
+from .api import UPGRADE, Api, log_in
 from .driver import Daemon
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 IDLE = '[services.idle]\ncommand = ["sleep", "600"]\n'
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-}
-
-
-class Api:
-    """The API of a daemon, asked byte by byte: what no client would send is sent as well."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self.daemon = daemon
-        view = daemon.send(calls.system())
-        self.port = int(view["api_url"].rpartition(":")[2])
-        self.socket = view["socket"]
-        self.token = str(daemon.send(calls.mint_token("threats"))["token"])
-
-    def ask(
-        self,
-        target: str,
-        *lines: str,
-        method: str = "GET",
-        host: str | None = "",
-        body: bytes = b"",
-        unix: bool = False,
-    ) -> tuple[int, dict[str, Any], str]:
-        """Status, problem (or empty) and all that was said; `host` is localhost with the port unless it is given, None leaves it out."""
-        head = [f"{method} {target} HTTP/1.1", *lines, "Connection: close"] if not any("Upgrade" in x for x in lines) else [
-            f"{method} {target} HTTP/1.1", *lines
-        ]  # fmt: skip
-        if host is not None:
-            head.append(f"Host: {host or ('localhost' if unix else f'localhost:{self.port}')}")
-        if body:
-            head.append(f"Content-Length: {len(body)}")
-        with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as stream:
-            stream.settimeout(30)
-            stream.connect(self.socket if unix else ("127.0.0.1", self.port))
-            stream.sendall("\r\n".join([*head, "", ""]).encode("latin1") + body)
-            said = b""
-            while b"\r\n\r\n" not in said or b" 101 " not in said[:20]:
-                more = stream.recv(65536)
-                if not more:
-                    break
-                said += more
-        text = said.decode("latin1")
-        document = text.partition("\r\n\r\n")[2]
-        problem = json.loads(document) if "application/problem+json" in text else {}
-        return int(text.split()[1]), problem, text
-
-    @property
-    def bearer(self) -> str:
-        return f"Authorization: Bearer {self.token}"
-
-    def code(self, *args: Any, **more: Any) -> tuple[int, str]:
-        status, problem, _ = self.ask(*args, **more)
-        return status, problem.get("code", "")
 
 
 @pytest.fixture
@@ -216,14 +159,6 @@ def test_9_a_page_of_another_site_opens_no_websocket(daemon: Daemon, api: Api) -
 
 
 # ---- 10: a token in an address, a history, a log
-
-
-def log_in(daemon: Daemon, api: Api) -> str:
-    """A browser's cookie, by the link that the command prints."""
-    link = daemon.cli("login", "-q").stdout.strip()
-    status, _, said = api.ask(link.partition(str(api.port))[2])
-    assert status == 303
-    return re.findall(r"set-cookie: ([^;]+)", said, re.IGNORECASE)[0]
 
 
 def test_10_a_login_link_is_good_once_and_no_secret_is_in_an_address_or_a_log(tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ class Page:
         await self._ask("Page.navigate", url=url)
 
     async def run(self, script: str) -> Any:
-        """The value of an expression in the page, awaited; None where the page is just being left."""
-        found = await self._ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        """The value of an expression in the page, awaited, as if its user had just clicked; None where the page is just being left."""
+        how = {"awaitPromise": True, "returnByValue": True, "userGesture": True}
+        found = await self._ask("Runtime.evaluate", expression=script, **how)
         return found.get("result", {}).get("value")
 
     async def until(self, script: str) -> None:
