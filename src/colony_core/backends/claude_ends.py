@@ -36,7 +36,8 @@ def count(value: Any) -> int:
 
 
 def number(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and value == value else None
+    """A finite number of a size that means something; None for what is none."""
+    return float(value) if type(value) in (int, float) and -(2**53) < value < 2**53 else None
 
 
 def ended(line: dict[str, Any], *, stopping: bool) -> Ended:
@@ -49,10 +50,9 @@ def ended(line: dict[str, Any], *, stopping: bool) -> Ended:
     evidence = [f"claude told its result: {subtype or 'without a name'}{', as an error' if failed else ''}"]
     if type(status) is int:
         evidence.append(f"the model's API answered {status}")
-    if denials := line.get("permission_denials"):
-        evidence.append(
-            f"{len(denials)} uses of tools were denied" if isinstance(denials, list) else "uses of tools were denied"
-        )
+    denials = line.get("permission_denials")
+    if isinstance(denials, list) and denials:
+        evidence.append(f"uses of tools that were denied: {len(denials)}")
     if stopping:
         return Ended(outcome="stopped", text="" if failed else text, evidence=("we asked it to stop", *evidence))
     if not failed:

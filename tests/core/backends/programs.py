@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -41,7 +41,7 @@ class Programs:
     workdir: Path
     home: Path
     variables: Mapping[str, str] = attrs.field(factory=dict)
-    mark: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    marks: list[str] = attrs.field(factory=list)
     commands: list[Command] = attrs.field(factory=list)
     started: list[RealProgram] = attrs.field(factory=list)
     left_to_us: list[int] = attrs.field(factory=list)
@@ -50,7 +50,9 @@ class Programs:
     @contextlib.asynccontextmanager
     async def start(self, command: Command) -> AsyncIterator[RealProgram]:
         self.commands.append(command)
-        variables = {"HOME": str(self.home), "PATH": os.environ["PATH"], MARK: self.mark}
+        mark = uuid.uuid4().hex
+        self.marks.append(mark)
+        variables = {"HOME": str(self.home), "PATH": os.environ["PATH"], MARK: mark}
         process = await trio.lowlevel.open_process(
             command.argv,
             stdin=subprocess.PIPE,
@@ -72,24 +74,27 @@ class Programs:
                 await process.wait()
                 for stream in (program.stdin, program.stdout, program.stderr):
                     await stream.aclose()
-                await self._sweep()
+                await _sweep(mark)
 
     def living(self) -> list[int]:
         """Pids of what was started, whoever is its parent by now."""
-        return list(_marked(self.mark))
-
-    async def _sweep(self) -> None:
-        while pids := self.living():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            await trio.sleep(0.01)
+        return _marked(*self.marks)
 
 
-def _marked(mark: str) -> Iterator[int]:
-    wanted = f"{MARK}={mark}".encode()
+async def _sweep(mark: str) -> None:
+    while pids := _marked(mark):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await trio.sleep(0.01)
+
+
+def _marked(*marks: str) -> list[int]:
+    wanted = {f"{MARK}={mark}".encode() for mark in marks}
+    found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
-                if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                    yield int(folder.name)
+                if wanted.intersection((folder / "environ").read_bytes().split(b"\0")):
+                    found.append(int(folder.name))
+    return found
