@@ -26,7 +26,7 @@ class Branch(NamedTuple):
     short: str
 
 
-_C, _H = "COLONIES", "HOUSE"
+_C, _A, _H = "COLONIES", "AGENTS AT WORK", "HOUSE"
 
 ENTRIES = (
     Entry("spawn", "colonies", _C, "make a colony from a folder and start it", "NAME"),
@@ -49,6 +49,12 @@ ENTRIES = (
     Entry("service start", "services", _C, "start a service", "COLONY SERVICE"),
     Entry("service stop", "services", _C, "stop a service", "COLONY SERVICE"),
     Entry("service restart", "services", _C, "restart a service", "COLONY SERVICE"),
+    Entry("instruct", "sessions", _A, "give a colony's agent an instruction", "COLONY"),
+    Entry("feed", "sessions", _A, "what a colony's agent says and does", "COLONY"),
+    Entry("why", "sessions", _A, "what an agent is at, and what shows it", "COLONY"),
+    Entry("approve", "sessions", _A, "allow what an agent asks", "COLONY"),
+    Entry("deny", "sessions", _A, "deny what an agent asks", "COLONY"),
+    Entry("interrupt", "sessions", _A, "ask an agent to stop", "COLONY"),
     Entry("init", "init", _H, "write a commented colony.toml and settings file", "PATH"),
     Entry("serve", "server", _H, "run the daemon here, in the foreground", ""),
     Entry("shutdown", "server", _H, "end the daemon; colonies go on unless --colonies", ""),

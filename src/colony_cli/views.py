@@ -30,6 +30,19 @@ def facts(output: Output, pairs: Sequence[tuple[str, str]]) -> None:
     output.lines(f"{name.ljust(size) if output.terminal else name}{separator}{value}" for name, value in told)
 
 
+def used(agent: Mapping[str, Any]) -> str:
+    """What an agent has cost."""
+    return f"${agent['cost_usd']:.2f}"
+
+
+def agent_cell(output: Output, agent: Mapping[str, Any] | None) -> Cell:
+    """What an agent is at, and for how long."""
+    if agent is None or not agent["instruction"]:
+        return Cell("-")
+    state = output.state("asks you" if agent["state"] == "waiting" else agent["state"])
+    return Cell(f"{state.text} {since(agent['since'])}", state.paint)
+
+
 def show_colony(output: Output, view: Mapping[str, Any]) -> None:
     """Everything about one colony."""
     state = output.state(view["state"])
@@ -49,6 +62,7 @@ def show_colony(output: Output, view: Mapping[str, Any]) -> None:
             ("started in", duration(took) if took is not None else ""),
             ("made", f"{since(view['created_at'])} ago"),
             ("id", clean(view["id"])),
+            ("agent", _agent(output, view["agent"])),
             ("limits", ", ".join(f"{clean(key)} {clean(value)}" for key, value in view["limits"].items())),
         ],
     )
@@ -62,6 +76,15 @@ def show_colony(output: Output, view: Mapping[str, Any]) -> None:
         columns = [Column("STEP", whole=True), Column("WHAT"), Column("TOOK", right=True, whole=True)]
         rows = [[Cell(clean(s["name"])), Cell(clean(s["detail"])), Cell(duration(s["seconds"]))] for s in view["steps"]]
         output.table(columns, rows)
+
+
+def _agent(output: Output, agent: Mapping[str, Any]) -> str:
+    if not agent["instruction"]:
+        return ""
+    cell = agent_cell(output, agent)
+    shown = cell.paint(cell.text) if cell.paint else cell.text
+    reason = f"  {clean(agent['reason'])}" if agent["reason"] else ""
+    return f"{shown}{reason}  {used(agent)}"
 
 
 def services_table(output: Output, services: Sequence[Mapping[str, Any]]) -> None:

@@ -32,6 +32,8 @@ _CARE = Shape("!", "!", "amber")
 _SHAPES = {
     **dict.fromkeys(("running", "ready", "healthy", "connected"), _GOOD),
     **dict.fromkeys(("spawning", "provisioning", "building", "starting", "restarting", "stopping"), _ON_THE_WAY),
+    "working": Shape("▶", ">", "green"),
+    "asks you": Shape("?", "?", "amber"),
     **dict.fromkeys(("waiting", "pending", "disconnected"), _WAITING),
     **dict.fromkeys(("finished", "done", "ok"), _DONE),
     **dict.fromkeys(("failed", "broken"), _BAD),

@@ -10,6 +10,7 @@ The floors of the house, from the ground up; a room may use only what lies below
     routing  backends                                     from a host name to a cell; coding agents behind one protocol
     access                                                who may come in
     colonies                                              one colony, and all of them on this machine
+    sessions                                              the agents at work in colonies: instructions, feeds, questions, budgets
     mycelium                                              the roof: opens every room, runs the tree, offers the verbs
     doctor  testing                                       what is missing here; houses for your tests
 

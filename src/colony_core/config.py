@@ -21,6 +21,8 @@ from .errors import Invalid, did_you_mean
 SYSTEM_CONFIG = Path("/etc/colony/config.toml")
 SIBLING_VARIABLES = "COLONY_SERVICE_"
 """What services are told of each other (`naming.service_variable`); no setting begins so."""
+BACKENDS = ("auto", "claude", "acp", "hld", "script", "fake")
+"""The kinds of coding agents."""
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 _ORIGIN = re.compile(r"^https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -73,6 +75,27 @@ def _count(value: Any) -> int:
     if type(number) is not int or number < 1:
         raise ValueError(f"expected a number from 1 on, got {value!r}")
     return number
+
+
+def _count_or_zero(value: Any) -> int:
+    return 0 if value in (0, "0") and value is not False else _count(value)
+
+
+def _amount(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 <= number < float("inf"):
+        raise ValueError(f"expected a number from 0 on, got {value!r}")
+    return number
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    given = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, str) and each for each in given):
+        raise ValueError(f"expected a list of words, got {value!r}")
+    return tuple(given)
 
 
 def _flag(value: Any) -> bool:
@@ -264,6 +287,35 @@ class Log:
 
 
 @attrs.frozen(kw_only=True)
+class Agent:
+    """Coding agents, where neither the colony nor the instruction says otherwise. Numbers: 0 is no limit."""
+
+    backend: str = _key(
+        "auto",
+        _choice(*BACKENDS),
+        "which agent works; auto: hld where its daemon answers, else claude, else acp",
+        live=True,
+    )
+    model: str = _key("sonnet", _any_text, "the model; empty: the agent's own choice", live=True)
+    max_turns: int = _key(50, _count_or_zero, "rounds with the model that an instruction may take", live=True)
+    allowed_tools: tuple[str, ...] | None = _key(None, _words, "the only tools that agents have; unset: all", live=True)
+    disallowed_tools: tuple[str, ...] = _key((), _words, "tools that agents do not have", live=True)
+    system_prompt: str = _key("", _any_text, "instead of the agent's own system prompt", live=True)
+    append_system_prompt: str = _key("", _any_text, "behind the agent's own system prompt", live=True)
+    permissions: str = _key(
+        "edits", _choice("ask", "edits", "all"), "what agents may do without asking a person", live=True
+    )
+    timeout: float = _key(1800.0, parse_duration, "the time that an instruction may take; 0: any", live=True)
+    budget_usd: float = _key(0.0, _amount, "US dollars that a colony's agent may cost", live=True)
+    budget_tokens: int = _key(0, _count_or_zero, "tokens that it may use", live=True)
+    budget_turns: int = _key(0, _count_or_zero, "rounds with the model that it may take in all", live=True)
+    budget_minutes: float = _key(0.0, _amount, "minutes that it may work in all", live=True)
+    day_usd: float = _key(0.0, _amount, "US dollars that all agents together may cost in a day (UTC)", live=True)
+    day_tokens: int = _key(0, _count_or_zero, "tokens that they may use in a day", live=True)
+    feed_keep: int = _key(20_000, _count, "so many of the newest lines of a colony's feed are kept", live=True)
+
+
+@attrs.frozen(kw_only=True)
 class Folders:
     """Where things lie. The state folder is not the cache folder: systems may wipe caches."""
 
@@ -306,6 +358,7 @@ class Config:
     terminals: Terminals = attrs.field(factory=Terminals)
     access: Access = attrs.field(factory=Access)
     log: Log = attrs.field(factory=Log)
+    agent: Agent = attrs.field(factory=Agent)
 
     @property
     def preview_socket(self) -> Path:
@@ -332,6 +385,7 @@ SECTIONS: Mapping[str, type] = {
     "terminals": Terminals,
     "access": Access,
     "log": Log,
+    "agent": Agent,
 }
 
 

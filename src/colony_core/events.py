@@ -3,6 +3,8 @@
 On the wire an event is one flat JSON object: `seq`, `at`, `type`, and the fields of its class. Fields are only ever added.
 """
 
+from typing import Any
+
 import attrs
 
 
@@ -95,6 +97,30 @@ class CookieRefused(ColonyEvent):
     service: str
     cookie: str
     message: str
+
+
+@attrs.frozen(kw_only=True)
+class AgentEvent(ColonyEvent):
+    """Something that a colony's agent does. `event_type`: text_delta, tool_use, tool_result, status, approval, decision, thinking, usage,
+    notice, instruction. `timestamp` is in milliseconds since 1970; `line` is the number of its line in the feed, 0 for a piece of a text
+    that is still being written."""
+
+    type_name = "agent_event"
+    event_type: str
+    content: str
+    timestamp: int
+    line: int = 0
+    data: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class AgentStateChanged(ColonyEvent):
+    """A colony's agent went from one state to another (idle, working, waiting, done, failed), and why."""
+
+    type_name = "agent_state"
+    before: str
+    state: str
+    reason: str
 
 
 @attrs.frozen(kw_only=True)

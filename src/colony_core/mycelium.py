@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ import colony_core
 
 from . import clock, isolation, processes, routing, store
 from .access import Audit, Idempotency, Keys, Logins
+from .backends import Backend, standard_backends
 from .colonies import (
     Colonies,
     KeeperPost,
@@ -41,6 +42,7 @@ from .errors import Invalid, TooSlow, WrongState
 from .events import HouseEvent, Missed
 from .houselock import hold_lock
 from .journal import Journal, open_journal
+from .sessions import Sessions, agent_environment
 from .supervision import (
     Backoff,
     Child,
@@ -62,6 +64,7 @@ from .views import (
     LogLineView,
     LogPageView,
     NewColony,
+    NewInstruction,
     NewTerminal,
     ReloadView,
     ServiceView,
@@ -83,7 +86,16 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class Mycelium:
     """The house: every verb that the faces offer. `ref` is a colony's name or id everywhere; errors are kinds of ColonyError."""
 
-    def __init__(self, means: Means, *, journal: Journal, keys: Keys, idempotency: Idempotency, egress: str) -> None:
+    def __init__(
+        self,
+        means: Means,
+        *,
+        journal: Journal,
+        keys: Keys,
+        idempotency: Idempotency,
+        egress: str,
+        backends: Mapping[str, Backend],
+    ) -> None:
         self.load_config: Callable[[], Config] | None = None
         """How the settings are read again; None where a program gave its own."""
         self.take_over: Callable[[Config], None] = lambda config: None
@@ -102,6 +114,8 @@ class Mycelium:
         self._started_at = clock.unix_now()
         self._stop_colonies = False
         self._colonies = Colonies(means)
+        self.sessions = Sessions(means, self._colonies, backends=backends, environment=agent_environment(os.environ))
+        """The agents of all colonies."""
         self._root: Supervisor
 
     @property
@@ -120,8 +134,14 @@ class Mycelium:
         return self._colonies.find(ref).view()
 
     async def spawn(self, request: NewColony, *, owner: str) -> ColonyView:
-        """Records a colony and begins to build it; progress is told by events. Durable when it returns."""
-        return (await self._colonies.spawn(request, owner=owner)).view()
+        """Records a colony and begins to build it; progress is told by events. Durable when it returns, its agent's task as well."""
+        task = None if request.task is None else NewInstruction(instruction=request.task, agent=request.agent)
+        if task is not None:
+            self.sessions.check(task)
+        view = (await self._colonies.spawn(request, owner=owner)).view()
+        if task is not None and not request.dry_run:
+            await self.sessions.instruct(view.id, task, follow_up=False, by=owner)
+        return view
 
     async def start(self, ref: str) -> ColonyView:
         """Wants the colony to run, and returns at once. Of a running one, services that failed or were stopped are started."""
@@ -147,7 +167,9 @@ class Mycelium:
 
     async def remove(self, ref: str) -> None:
         """Stops the colony and forgets it with its log; returns when it is gone."""
-        await self._colonies.remove(self._colonies.find(ref))
+        colony = self._colonies.find(ref)
+        await self._colonies.remove(colony)
+        await self.sessions.forget(colony.id)
 
     def services(self, ref: str) -> tuple[ServiceView, ...]:
         """The services of a colony, in the manifest's order."""
@@ -304,16 +326,21 @@ async def open_mycelium(
     keeper: Literal["process", "inline"] = "process",
     walls: Callable[[], AbstractAsyncContextManager[isolation.Isolation]] | None = None,
     previews: bool = True,
+    backends: Mapping[str, Backend] | None = None,
 ) -> AsyncIterator[Mycelium]:
     """Opens a house on `config`'s folders and brings back what it holds.
 
     With `keeper="process"` services outlive this program, and on leaving the block they go on, unless `shutdown(colonies=True)` was
     called; with `"inline"` the keeper is a thread of this program and everything ends with the block. `walls` replaces the kernel's
-    isolation (tests ask for fakes by name; nothing else does). Raises AlreadyExists (`already-running`, `port-taken`), Missing (rights,
-    nft), Broken. Outer cancellation becomes an orderly end.
+    isolation (tests ask for fakes by name; nothing else does). `backends` are the coding agents, by name; None: all that
+    Colony knows.
+
+    Raises AlreadyExists (`already-running`, `port-taken`), Missing (rights, nft), Broken. Outer cancellation becomes an orderly end.
     """
     async with AsyncExitStack() as stack:
-        house, listeners = await _open_rooms(stack, config, walls or partial(_open_walls, config), previews=previews)
+        agents = standard_backends() if backends is None else backends
+        opened = _open_rooms(stack, config, walls or partial(_open_walls, config), previews=previews, backends=agents)
+        house, listeners = await opened
         async with _tree(house, house._means, keeper, listeners):
             try:
                 message = f"version {colony_core.__version__}, pid {os.getpid()}"
@@ -331,6 +358,7 @@ async def _open_rooms(
     walls: Callable[[], AbstractAsyncContextManager[isolation.Isolation]],
     *,
     previews: bool,
+    backends: Mapping[str, Backend],
 ) -> tuple[Mycelium, list[trio.SocketListener]]:
     """Folders, lock, store, journal, doors, walls, keys, each in its turn: the house, and where previews come in."""
     # First: made as a parent, it would be open to all.
@@ -364,7 +392,15 @@ async def _open_rooms(
     keys = Keys(records)
     await keys.load()
     await keys.local_token(config.folders.run / "token")
-    house = Mycelium(means, journal=log, keys=keys, idempotency=Idempotency(records), egress=str(kernel.egress))
+    house = Mycelium(
+        means,
+        journal=log,
+        keys=keys,
+        idempotency=Idempotency(records),
+        egress=str(kernel.egress),
+        backends=backends,
+    )
+    await house.sessions.load()
     return house, [each for each in (listener, front) if each is not None]
 
 
@@ -383,6 +419,8 @@ async def _tree(
         house._root = root
         colonies: DynamicSupervisor = next(child for child in root.children() if child.id == "colonies").value
         await house._colonies.restore(colonies)
+        agents = await root.start_child(house.sessions.tree_spec())
+        await house.sessions.restore(agents.value)
         if listeners:
             await root.start_child(supervisor_spec("previews", _preview_specs(house, listeners), limit=HOUSE_LIMIT))
         yield

@@ -5,6 +5,8 @@ Moments are RFC 3339 text in UTC; durations are seconds; sizes are bytes. Fields
 The file is long because every noun that the outside sees stands in it.
 """
 
+from typing import Any
+
 import attrs
 
 
@@ -235,13 +237,18 @@ class AuditView:
 
 @attrs.frozen(kw_only=True)
 class NewColony:
-    """Asks for a colony made from the folder `path` (which holds `colony.toml`, unless `template` names one)."""
+    """Asks for a colony made from the folder `path` (which holds `colony.toml`, unless `template` names one).
+
+    `task` is the first instruction for its agent, `agent` how that works.
+    """
 
     name: str
     path: str
     template: str | None = None
     start: bool = True
     dry_run: bool = False
+    task: str | None = None
+    agent: "AgentSettings | None" = None
 
 
 @attrs.frozen(kw_only=True)
@@ -320,3 +327,105 @@ class ShutdownRequest:
     """How to end the daemon: with `colonies` everything stops, without they go on and are found again."""
 
     colonies: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class AgentSettings:
+    """How an agent shall work; None: as the colony, its project or the machine says. Zero or empty: no limit, or as the agent likes.
+
+    `permissions` says what goes without asking a person: `ask` (what the agent thinks harmless), `edits` (also edits in its workspace),
+    `all`. `allowed_tools` are the only ones; without them all are. `timeout` is in seconds, for one instruction; the budget is for the
+    colony's whole life.
+    """
+
+    backend: str | None = None
+    model: str | None = None
+    max_turns: int | None = None
+    allowed_tools: tuple[str, ...] | None = None
+    disallowed_tools: tuple[str, ...] | None = None
+    system_prompt: str | None = None
+    append_system_prompt: str | None = None
+    permissions: str | None = None
+    timeout: float | None = None
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
+    budget_turns: int | None = None
+    budget_minutes: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewInstruction:
+    """An instruction for a colony's agent, and how it shall work from now on."""
+
+    instruction: str
+    agent: AgentSettings | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ApprovalView:
+    """A question of an agent's, whether it may use a tool. `decision`: none yet, allowed, denied, or void (nobody waits any more)."""
+
+    id: str
+    colony: str
+    colony_id: str
+    tool: str
+    kind: str
+    summary: str
+    input: dict[str, Any]
+    asked_at: str
+    decision: str | None = None
+    decided_at: str | None = None
+    decided_by: str | None = None
+    message: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """An answer to a question of an agent's; `message` is told to the agent."""
+
+    allow: bool
+    message: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class AgentView:
+    """A colony's agent. `state`: idle, working, waiting (asks you), done, failed.
+
+    `reason` says in words what it is at, or why; `evidence` what shows it. `result` is its last answer, `code` a stable word for a failure.
+    `paused_until` is set while its account has reached a limit. What was used is counted over the colony's whole life.
+    """
+
+    colony: str
+    colony_id: str
+    state: str
+    reason: str
+    since: str
+    instruction: str
+    backend: str
+    session: str | None
+    model: str
+    result: str
+    code: str
+    evidence: tuple[str, ...]
+    approvals: tuple[ApprovalView, ...]
+    paused_until: str | None
+    cost_usd: float
+    tokens: int
+    turns: int
+    minutes: float
+    budget: str
+    last: int
+
+
+@attrs.frozen(kw_only=True)
+class FeedLineView:
+    """A line of what a colony's agent did. `kind`: instruction, text, thinking, tool_use, tool_result, approval, decision, usage, notice,
+    status; `data` holds the particulars."""
+
+    seq: int
+    at: str
+    colony: str
+    colony_id: str
+    kind: str
+    content: str
+    data: dict[str, Any]

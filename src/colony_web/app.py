@@ -21,7 +21,7 @@ from . import accounts, api, audit, docs, metrics, openapi
 from .auth import Door
 from .context import current_identity, current_request_id, current_scope
 from .house import House
-from .live import commands, events, fanout, logs, terminals
+from .live import commands, events, fanout, feeds, logs, terminals
 from .logs import Asked
 from .logs import asked as current
 from .problems import MEDIA_TYPE, Problem, colony_error_in, internal_error, problem_of
@@ -45,7 +45,7 @@ _APART = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 """Keeps what we answer out of the frames, windows and memory of other sites' pages, previews among them."""
-ROUTES = (*api.ROUTES, *logs.ROUTES, *events.ROUTES)
+ROUTES = (*api.ROUTES, *logs.ROUTES, *feeds.ROUTES, *events.ROUTES)
 
 log = logging.getLogger("colony.web")
 

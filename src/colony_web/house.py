@@ -12,12 +12,17 @@ from colony_core.events import Missed
 from colony_core.journal import Entry, Selection
 from colony_core.processes import View
 from colony_core.views import (
+    AgentView,
     ApplyView,
+    ApprovalView,
     ColonyView,
+    Decision,
     ExecRequest,
+    FeedLineView,
     LogLineView,
     LogPageView,
     NewColony,
+    NewInstruction,
     NewTerminal,
     ReloadView,
     ServiceView,
@@ -94,6 +99,21 @@ class Running(Protocol):
     async def wait(self) -> int: ...
 
 
+class Sessions(Protocol):
+    """The agents at work in colonies."""
+
+    def view(self, ref: str) -> AgentView: ...
+    def views(self) -> tuple[AgentView, ...]: ...
+    async def instruct(self, ref: str, request: NewInstruction, *, follow_up: bool, by: str) -> AgentView: ...
+    async def interrupt(self, ref: str, *, by: str) -> AgentView: ...
+    async def decide(self, ref: str, approval: str | None, decision: Decision, *, by: str) -> ApprovalView: ...
+    async def approvals(self, ref: str, *, limit: int = 100) -> tuple[ApprovalView, ...]: ...
+    async def page(self, ref: str, *, after: int | None = None, limit: int = 200) -> tuple[FeedLineView, ...]: ...
+    def follow(
+        self, ref: str, *, after: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[FeedLineView]]: ...
+
+
 class House(Protocol):
     """A Mycelium, as far as the face knows it. `ref` is a colony's name or id; errors are ColonyErrors."""
 
@@ -111,6 +131,8 @@ class House(Protocol):
     def logins(self) -> Logins: ...
     @property
     def audit(self) -> Audit: ...
+    @property
+    def sessions(self) -> Sessions: ...
     @property
     def shutdown_requested(self) -> trio.Event: ...
 

@@ -17,6 +17,7 @@ from .routes import Route
 _REF = "#/components/schemas/{name}"
 _PATH_PART = re.compile(r"<(\w+)>")
 _PATH_TEXTS: Mapping[str, str] = {
+    "approval": "the id of a question",
     "ref": "a colony's name or id",
     "service": "a service's name",
     "terminal": "a terminal's id",

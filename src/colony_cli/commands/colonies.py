@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from colony_cli.commands.sessions import agent_options, agent_settings, instruction_text
 from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, TABLE, Nearest, colony_argument, command
 from colony_cli.tables import Cell, Column
-from colony_cli.views import show_colony, since, summary
+from colony_cli.views import agent_cell, show_colony, since, summary, used
 from colony_cli.waiting import Follower, Goal, broken, follow, up
 from colony_cli.words import clean, duration, plural
 from colony_core.errors import Invalid, NotFound, did_you_mean
@@ -21,7 +22,11 @@ STATES = ("spawning", "provisioning", "building", "running", "stopping", "stoppe
 @command(
     "spawn",
     takes=ASKS | RESULT,
-    examples=("colony spawn hello --from examples/hello-colony", "colony spawn api --template api-service --no-start"),
+    examples=(
+        "colony spawn hello --from examples/hello-colony",
+        "colony spawn api --template api-service --no-start",
+        "colony spawn login --task 'Add JWT auth'",
+    ),
     see=("colony init", "colony wait", "colony logs"),
 )
 @click.argument("name")
@@ -30,13 +35,22 @@ STATES = ("spawning", "provisioning", "building", "running", "stopping", "stoppe
 @click.option("--no-start", is_flag=True, help="record it only")
 @click.option("--no-wait", is_flag=True, help="do not wait until its services are up")
 @click.option("--dry-run", is_flag=True, help="check everything, make nothing")
+@click.option("--task", metavar="TEXT|-", help="the first instruction for its agent")
+@agent_options
 def spawn_command(
-    run: Run, name: str, *, path: str | None, template: str | None, no_start: bool, no_wait: bool, dry_run: bool
-) -> int:
-    """Make a colony from a folder, with a network of its own, and start its services."""
+    run: Run, name: str, *, path: str | None, template: str | None, no_start: bool, no_wait: bool, dry_run: bool,
+    task: str | None, **agent: Any,
+) -> int:  # fmt: skip
+    """Make a colony from a folder, with a network of its own, start its services, and give its agent a task."""
+    settings = agent_settings(agent)
+    if settings and task is None:
+        raise Invalid("wrong-use", f"--{next(iter(settings)).replace('_', '-')} is for --task", "colony instruct NAME")
     folder = _folder(path, template)
     after = 0 if dry_run else run.last_event()
-    asked = run.calls.spawn(name, folder, template=template, start=not no_start, dry_run=dry_run)
+    text = None if task is None else instruction_text(task)
+    asked = run.calls.spawn(
+        name, folder, template=template, start=not no_start, dry_run=dry_run, task=text, agent=settings
+    )
     view = run.ask(asked)
     if dry_run:
         run.output.result(view, lambda: _would(run, view))
@@ -61,7 +75,8 @@ def ls_command(run: Run, *, everything: bool, watch: bool, state: str | None) ->
     """List colonies; stopped ones with -a."""
 
     def draw() -> None:
-        found = run.ask(run.calls.colonies())
+        agents = {view["colony_id"]: view for view in run.ask(run.calls.sessions())}
+        found = [{**view, "agent": agents.get(view["id"])} for view in run.ask(run.calls.colonies())]
         shown = [v for v in found if (v["state"] == state if state else everything or v["state"] != "stopped")]
         run.output.results(shown, lambda: _list(run, found, shown))
 
@@ -82,6 +97,7 @@ def show_command(run: Run, name: str | None, *, watch: bool) -> None:
 
     def draw() -> None:
         view = run.ask(run.calls.colony(found["id"])) if watch else found
+        view = {**view, "agent": run.ask(run.calls.agent(found["id"]))}
         run.output.result(view, lambda: show_colony(run.output, view))
 
     run.draw_again(draw, watch=watch)
@@ -146,6 +162,9 @@ def _list(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) ->
         Column("NAME", whole=True), Column("STATE", whole=True), Column("SERVICES", whole=True), Column("URL"),
         Column("START", right=True, whole=True), Column("AGE", right=True, whole=True),
     ]  # fmt: skip
+    with_agents = any(view["agent"] and view["agent"]["instruction"] for view in found)
+    if with_agents:
+        columns[2:2] = [Column("AGENT", whole=True), Column("COST", right=True, whole=True)]
     rows = []
     for view in shown:
         ready = sum(service["state"] in ("ready", "finished") for service in view["services"])
@@ -155,6 +174,8 @@ def _list(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) ->
             Cell(clean(_bare(view["url"]) if output.terminal else view["url"] or "-")),
             Cell(duration(took) if took is not None else "-"), Cell(since(view["created_at"])),
         ])  # fmt: skip
+        if with_agents:
+            rows[-1][2:2] = [agent_cell(output, view["agent"]), Cell(used(view["agent"]) if view["agent"] else "-")]
     output.table(columns, rows)
     if output.terminal:
         _beneath(run, found, shown)
@@ -172,6 +193,9 @@ def _beneath(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]])
     ]  # fmt: skip
     if ill:
         run.output.note(f"{plural(len(ill), 'colony', 'colonies')} with a failure: colony show {ill[0]}")
+    asking = [view["name"] for view in shown if view["agent"] and view["agent"]["state"] == "waiting"]
+    if asking:
+        run.output.note(f"{len(asking)} {'needs' if len(asking) == 1 else 'need'} you: colony why {asking[0]}")
     hidden = len(found) - len(shown)
     if hidden:
         run.output.note(f"{hidden} more: colony ls -a")

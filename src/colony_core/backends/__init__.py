@@ -26,6 +26,7 @@ from .happenings import (
     Usage,
 )
 from .script import ScriptBackend
+from .standard import standard_backends
 
 __all__ = [
     "AgentConfig",
@@ -59,4 +60,5 @@ __all__ = [
     "ToolUse",
     "Usage",
     "read_part",
+    "standard_backends",
 ]

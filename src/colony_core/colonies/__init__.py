@@ -7,8 +7,8 @@ What a manifest says is in `manifest`, what an edited one changes in `changes`, 
 
 from .colonies import Colonies
 from .colony import Colony
-from .commands import Running, run_command
-from .environment import base_environment
+from .commands import Running, command_environment, run_command
+from .environment import base_environment, read_env_files
 from .logs import follow_log, log_page
 from .manifest import Manifest, read_manifest, start_order
 from .means import KeeperPost, Means
@@ -29,9 +29,11 @@ __all__ = [
     "Verb",
     "Wanted",
     "base_environment",
+    "command_environment",
     "follow_log",
     "load_templates",
     "log_page",
+    "read_env_files",
     "read_manifest",
     "resolve",
     "run_command",

@@ -5,6 +5,8 @@ from typing import Any
 
 import attrs
 
+from colony_core.views import AgentSettings
+
 from .manifest import Manifest, RestartPolicy, Service
 
 
@@ -66,6 +68,10 @@ def _manifest_changes(old: Manifest, new: Manifest) -> list[str]:
         names = [*was, *(name for name in now if name not in was)]
         label = "requirement" if what == "requirements" else "limit"
         sentences += [_from_to(f"{label} {n}", was.get(n), now.get(n)) for n in names if was.get(n) != now.get(n)]
+    for field in attrs.fields(AgentSettings):
+        was, now = getattr(old.agent, field.name), getattr(new.agent, field.name)
+        if was != now:
+            sentences.append(_from_to(f"agent {field.name}", was, now))
     if old.setup != new.setup:
         sentences.append("the setup commands changed; they run when the colony is started again")
     return sentences

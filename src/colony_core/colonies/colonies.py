@@ -73,6 +73,10 @@ class Colonies:
         """The colony of exactly that name."""
         return self._by_name.get(name)
 
+    def with_id(self, colony_id: str) -> Colony | None:
+        """The colony with exactly that id."""
+        return self._by_id.get(colony_id)
+
     def notice(self, event: Event) -> bool:
         """Hears what happens in the tree; True if it is the business of a colony alone and no fault of the house."""
         path = event.path

@@ -89,6 +89,7 @@ class Colony:
         self._was_up = record.state is ColonyState.RUNNING
         self._began: float | None = None
         self._changed = trio.Event()
+        self._entered = trio.Event()
         self._jobs = Jobs(self.name)
         self._following: set[str] = set()
         self._cell_was_found = False
@@ -144,6 +145,11 @@ class Colony:
     async def any_service_change(self) -> None:
         """Returns when any service of this colony has gone to another state."""
         await self._changed.wait()
+
+    async def other_state(self, state: ColonyState) -> None:
+        """Returns when the colony is in another state than this one."""
+        while self.state is state:
+            await self._entered.wait()
 
     async def last_line(self) -> int:
         """The number of the newest line of the log."""
@@ -511,6 +517,8 @@ class Colony:
             return
         assert may_follow(self.state, state), f"{self.name}: {self.state.value} -> {state.value}"
         before, self.state, self.reason, self.since = self.state, state, reason, clock.unix_now()
+        entered, self._entered = self._entered, trio.Event()
+        entered.set()
         self.means.bus.publish(
             ColonyStateChanged(
                 colony=self.name,

@@ -41,8 +41,13 @@ class Running:
         return (await self.process.wait()).code
 
 
+def command_environment(colony: Colony) -> dict[str, str]:
+    """What a command that is run in the colony finds in its environment."""
+    return setup_environment(base=inherited_environment(colony), manifest=colony.manifest, colony=colony.name)
+
+
 @asynccontextmanager
-async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Running]:
+async def run_command(colony: Colony, request: ExecRequest, *, label: str = "exec") -> AsyncIterator[Running]:
     """Runs a command in the colony's cell, folder and environment, as its user; gone with its whole tree when the block ends.
 
     Raises WrongState where the colony has no cell, Invalid for a command that cannot be started.
@@ -54,17 +59,15 @@ async def run_command(colony: Colony, request: ExecRequest) -> AsyncIterator[Run
     if not request.command or any("\0" in word for word in request.command):
         raise Invalid("invalid-command", f"not a command: {shlex.join(request.command)!r}", "give at least one word")
     environment = (
-        setup_environment(base=inherited_environment(colony), manifest=colony.manifest, colony=colony.name)
-        | ({} if request.screen is None else {"TERM": request.screen.term})
-        | request.env
+        command_environment(colony) | ({} if request.screen is None else {"TERM": request.screen.term}) | request.env
     )
     order = launch(
         colony,
-        label="exec",
+        label=label,
         argv=request.command,
         environment=environment,
         cwd=request.cwd,
-        key=f"_exec.{secrets.token_hex(4)}",
+        key=f"_{label}.{secrets.token_hex(4)}",
     )
     keeper = await colony.means.keeper.get()
     screen = request.screen

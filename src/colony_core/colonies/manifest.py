@@ -12,6 +12,7 @@ import attrs
 
 from colony_core import wire
 from colony_core.errors import Invalid, NotFound
+from colony_core.views import AgentSettings
 
 from .files import open_ordinary
 from .reading import MAX_BYTES, decode_manifest, find_cycle, normal_form
@@ -84,7 +85,9 @@ class Service:
 
 @attrs.frozen(kw_only=True)
 class Manifest:
-    """A whole colony.toml. `requirements` are runtimes and package managers, `environment` the variables of all services."""
+    """A whole colony.toml.
+
+    `requirements` are runtimes and package managers, `environment` the variables of all services, `agent` how its agent works."""
 
     name: str | None = None
     description: str = ""
@@ -95,6 +98,7 @@ class Manifest:
     setup: tuple[SetupCommand, ...] = ()
     terminal: str | None = None
     limits: dict[str, str] = attrs.field(factory=dict)
+    agent: AgentSettings = attrs.field(factory=AgentSettings)
     text: str = ""
 
 

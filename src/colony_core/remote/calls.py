@@ -66,10 +66,19 @@ def colony(ref: str) -> Call:
     return _get(_colony(ref), reply="ColonyView")
 
 
-def spawn(name: str, path: str, *, template: str | None = None, start: bool = True, dry_run: bool = False) -> Call:
-    """A new colony from the folder `path`, absolute and on the daemon's machine."""
+def spawn(
+    name: str,
+    path: str,
+    *,
+    template: str | None = None,
+    start: bool = True,
+    dry_run: bool = False,
+    task: str | None = None,
+    agent: Mapping[str, Any] | None = None,
+) -> Call:
+    """A new colony from the folder `path`, absolute and on the daemon's machine; `agent` as in `views.AgentSettings`."""
     body = {"name": name, "path": path, "template": template, "start": start, "dry_run": dry_run}
-    return _post("/api/colonies", body, reply="ColonyView")
+    return _post("/api/colonies", {**body, "task": task, "agent": agent or None}, reply="ColonyView")
 
 
 def start(ref: str) -> Call:
@@ -242,6 +251,49 @@ def terminal_path(
     """Where the WebSocket of a terminal is, that begins behind the place `after`; with rows and columns it has a say in the size."""
     query = {"after": after, "rows": rows, "columns": columns, "read_only": "true" if read_only else None}
     return _get(f"{_colony(ref)}/terminals/{_part(terminal)}", query).url
+
+
+def sessions() -> Call:
+    """The agents of all colonies."""
+    return _get("/api/sessions", reply="AgentView", many=True)
+
+
+def agent(ref: str) -> Call:
+    """A colony's agent."""
+    return _get(f"{_colony(ref)}/agent", reply="AgentView")
+
+
+def instruct(ref: str, instruction: str, *, follow_up: bool = False, agent: Mapping[str, Any] | None = None) -> Call:
+    """An instruction for a colony's agent; `follow_up` goes on with the conversation there is."""
+    verb = "continue" if follow_up else "instruct"
+    body = {"instruction": instruction, "agent": agent or None}
+    return _post(f"{_colony(ref)}/{verb}", body, reply="AgentView")
+
+
+def interrupt(ref: str) -> Call:
+    """Asks a colony's agent to stop."""
+    return Call(method="POST", path=f"{_colony(ref)}/interrupt", reply="AgentView")
+
+
+def approvals(ref: str) -> Call:
+    """What a colony's agent has asked, the newest first."""
+    return _get(f"{_colony(ref)}/approvals", reply="ApprovalView", many=True)
+
+
+def decide(ref: str, approval: str, *, allow: bool, message: str = "") -> Call:
+    """Answers a question of a colony's agent."""
+    body = {"allow": allow, "message": message}
+    return _post(f"{_colony(ref)}/approvals/{_part(approval)}", body, reply="ApprovalView")
+
+
+def feed(ref: str, *, after: int | None = None, limit: int | None = None) -> Call:
+    """Lines of what a colony's agent did: behind the number `after`, or the newest."""
+    return _get(f"{_colony(ref)}/feed", {"after": after, "limit": limit}, reply="FeedLineView", many=True)
+
+
+def follow_feed(ref: str, *, after: int | None = None, tail: int | None = None) -> Call:
+    """A colony's feed as it grows; for `Client.stream_lines`. Events are `line` (a FeedLineView)."""
+    return _get(f"{_colony(ref)}/feed/stream", {"after": after, "tail": tail}, reply="FeedLineView")
 
 
 def exec_path(ref: str) -> str:

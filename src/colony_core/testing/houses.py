@@ -1,6 +1,6 @@
 """Opens houses in folders of a test, apart from the machine's own."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import trio
 
 from colony_core import isolation
+from colony_core.backends import Backend
 from colony_core.config import Folders, load_config
 from colony_core.errors import Broken, TooSlow
 from colony_core.mycelium import Mycelium, open_mycelium
@@ -41,15 +42,19 @@ async def open_test_house(
     walls: Walls | None = None,
     keeper: Literal["process", "inline"] = "inline",
     settings: dict[str, Any] | None = None,
+    backends: Mapping[str, Backend] | None = None,
 ) -> AsyncIterator[Mycelium]:
     """A house below `folder`, with real walls unless others are given; colonies, processes and namespaces are gone when the block ends.
 
-    `settings` are as in `load_config(overrides=...)`. Raises Missing where this machine lets nobody make namespaces.
+    `settings` are as in `load_config(overrides=...)`, `backends` as in `open_mycelium`.
+
+    Raises Missing where this machine lets nobody make namespaces.
     """
     folders = Folders(state=folder / "state", run=folder / "run", templates=folder / "templates")
     overrides = {"server.port": 0, "routing.port": 0, "processes.grace": "2s"} | (settings or {})
     config = load_config({}, folders=folders, overrides=overrides)
-    async with open_mycelium(config, keeper=keeper, walls=walls or free_walls(folders.run)) as house:
+    walls = walls or free_walls(folders.run)
+    async with open_mycelium(config, keeper=keeper, walls=walls, backends=backends) as house:
         yield house
 
 

@@ -2,13 +2,14 @@
 
 from colony_web.routes import Route
 
-from . import audit, colonies, events, logins, logs, services, system, terminals, tokens, usage
+from . import audit, colonies, events, logins, logs, services, sessions, system, terminals, tokens, usage
 
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
     *colonies.ROUTES,
     *services.ROUTES,
     *terminals.ROUTES,
+    *sessions.ROUTES,
     *logs.ROUTES,
     *events.ROUTES,
     *tokens.ROUTES,

@@ -18,6 +18,7 @@ from colony_core.errors import Invalid, did_you_mean
 from colony_core.naming import check_colony_name, check_service_name
 
 from . import checks as check
+from .agent import normal_agent
 from .environment import normal_environment
 from .lines import Path, locate
 from .mistakes import DOCS, Mistake, Mistakes, Table, shortened
@@ -30,7 +31,7 @@ _LONG_KEY = re.compile(
     r"""(?<![\w.-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+)"""
     rf"{{{MOST_KEY_PARTS}}}"
 )
-SECTIONS = ("colony", "services", "service", "setup", "terminal", "limits")
+SECTIONS = ("colony", "services", "service", "setup", "terminal", "limits", "agent")
 INSTEAD = {
     "network": "links between colonies are not built: put services that talk to each other into one colony",
     "environment": "write [colony.environment]",
@@ -60,6 +61,7 @@ class _Document:
     setup: dict[str, Any] = attrs.field(factory=dict)
     terminal: dict[str, Any] = attrs.field(factory=dict)
     limits: dict[str, Any] = attrs.field(factory=dict)
+    agent: dict[str, Any] = attrs.field(factory=dict)
 
 
 def decode_manifest(data: bytes, *, where: str) -> str:
@@ -120,7 +122,7 @@ def _toml_hint(text: str) -> str:
 def _document(raw: dict[str, Any], mistakes: Mistakes) -> _Document:
     top = Table(raw, (), mistakes)
     document = _Document()
-    for section in ("colony", "setup", "terminal", "limits"):
+    for section in ("colony", "setup", "terminal", "limits", "agent"):
         setattr(document, section, top.take(section, check.a_table, {}))
     for key in ("services", "service"):
         if key in raw:
@@ -220,6 +222,7 @@ def _over(base: _Document, own: _Document) -> _Document:
         setup=_deep(base.setup, own.setup),
         terminal=_deep(base.terminal, own.terminal),
         limits=_deep(base.limits, own.limits),
+        agent=_deep(base.agent, own.agent),
     )
 
 
@@ -260,6 +263,7 @@ def _form(document: _Document, mistakes: Mistakes) -> dict[str, Any]:
     form["terminal"] = terminal.take("command", lambda value: check.a_command(value)[1])
     terminal.finish()
     form["limits"] = _limits(Table(document.limits, ("limits",), mistakes))
+    form["agent"] = normal_agent(Table(document.agent, ("agent",), mistakes))
     return form
 
 

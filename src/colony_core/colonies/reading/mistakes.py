@@ -101,6 +101,10 @@ class Table:
             self.wrong(mistake, key)
         return default
 
+    def below(self, key: str, check: Callable[[Any], Any]) -> "Table":
+        """The table at `key`, empty where there is none."""
+        return Table(self.take(key, check, {}), (*self.path, key), self._mistakes, at=(*self._at, key))
+
     def wrong(self, mistake: Mistake, *below: str | int) -> None:
         """Notes a mistake at this table or a key of it."""
         self._mistakes.add(mistake, (*self.path, *below), at=(*self._at, *below))

@@ -1,0 +1,417 @@
+"""One colony's agent: takes instructions, works at one of them at a time, and goes on where a killed daemon left it.
+
+What it is at is in the store before anybody is told. An instruction that was accepted is carried out: by this daemon, or by the next one,
+which goes on with the vendor's session.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from sqlalchemy import Connection
+
+from colony_core import clock, wire
+from colony_core.backends import Backend, Ended, Job, Outcome, Started
+from colony_core.colonies import Colony, ColonyState, Wanted
+from colony_core.errors import ColonyError, Invalid, NotFound, WrongState
+from colony_core.events import AgentStateChanged
+from colony_core.processes import Keeper
+from colony_core.supervision import Status
+from colony_core.views import AgentSettings, AgentView, ApprovalView, Decision, NewInstruction
+
+from . import records
+from .budget import standing
+from .feed import Whose
+from .pauses import account_of
+from .records import Approval, SessionRecord
+from .run import Stop, Watch
+from .settings import Resolved, resolve
+from .state import BUSY, State
+from .surroundings import environment_of, searched, starter
+from .telling import Line, line_of
+
+if TYPE_CHECKING:
+    from .sessions import Sessions
+
+logger = logging.getLogger("colony.sessions")
+
+GO_ON = "The work was interrupted by a restart of the machine's daemon. Look at where things stand, and go on with what you were asked."
+GO_ON_AFTER_LIMIT = (
+    "A usage limit had stopped you; it is over. Look at where things stand, and go on with what you were asked."
+)
+MOST_INSTRUCTION = 256 * 2**10
+RETRY_SECONDS = 1.0
+
+
+class Session:
+    """A colony's agent, whether it works or not."""
+
+    def __init__(self, sessions: "Sessions", colony: Colony, record: SessionRecord) -> None:
+        self.colony = colony
+        self.record = record
+        self.store = colony.means.store
+        self.feed = sessions.feed
+        self.deciding = trio.Lock()
+        """Held from looking at the state until what follows is written down."""
+        self._sessions = sessions
+        self._watch: Watch | None = None
+        self._scope = trio.CancelScope()
+        self._stop: Stop | None = None
+        self._account = ""
+        self._keeper: Keeper | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session of {self.colony.name}: {self.record.state}>"
+
+    @property
+    def state(self) -> State:
+        return State(self.record.state)
+
+    @property
+    def whose(self) -> Whose:
+        """Whose feed its lines stand in."""
+        return Whose(colony=self.colony.name, colony_id=self.colony.id, owner=self.colony.record.owner)
+
+    def view(self) -> AgentView:
+        """What the outside sees."""
+        record, colony = self.record, self.colony
+        spent = self._sessions.purses.spent_with_running(colony.id)
+        paused = self._sessions.pauses.until(self._account) if self.state in BUSY else None
+        waiting = self._watch.approvals() if self._watch is not None else ()
+        return AgentView(
+            colony=colony.name,
+            colony_id=colony.id,
+            state=record.state,
+            reason=record.reason,
+            since=clock.rfc3339(record.since or colony.record.created_at),
+            instruction=record.instruction,
+            backend=record.backend,
+            session=record.vendor_session,
+            model=record.model,
+            result=record.result,
+            code=record.code,
+            evidence=record.evidence,
+            approvals=tuple(self.approval_view(each) for each in waiting),
+            paused_until=clock.rfc3339(paused) if paused is not None else None,
+            cost_usd=spent.usd,
+            tokens=spent.tokens,
+            turns=spent.turns,
+            minutes=spent.minutes,
+            budget=standing(self._resolved().budget, spent).words,
+            last=self.feed.last,
+        )
+
+    def approval_view(self, approval: Approval) -> ApprovalView:
+        """A question of this agent's, as the outside sees it."""
+        return ApprovalView(
+            id=approval.id,
+            colony=self.colony.name,
+            colony_id=self.colony.id,
+            tool=approval.tool,
+            kind=approval.kind,
+            summary=approval.summary,
+            input=dict(approval.input),
+            asked_at=clock.rfc3339(approval.asked_at),
+            decision=approval.decision,
+            decided_at=None if approval.decided_at is None else clock.rfc3339(approval.decided_at),
+            decided_by=approval.decided_by,
+            message=approval.message,
+        )
+
+    # ---- what people ask
+
+    async def instruct(self, request: NewInstruction, *, follow_up: bool, by: str) -> None:
+        """Takes an instruction, durably; the work begins when this returns. `follow_up` goes on with the conversation there is."""
+        check_instruction(request)
+        async with self.deciding:
+            colony, name = self.colony, self.colony.name
+            if self.state in BUSY:
+                raise WrongState("agent-working", f"the agent of “{name}” is {self.state}", f"colony interrupt {name}")
+            if colony.wanted is not Wanted.RUNNING or colony.state is ColonyState.FAILED:
+                raise WrongState(
+                    "colony-not-running", f"colony “{name}” is {colony.state.value}", f"colony start {name}"
+                )
+            if follow_up and self.record.vendor_session is None:
+                raise WrongState(
+                    "no-session",
+                    f"the agent of “{name}” has no conversation to go on with",
+                    f"colony instruct {name} --new TEXT",
+                )
+            settings = dict(self.record.settings)
+            if request.agent is not None:
+                settings |= {key: value for key, value in wire.dump(request.agent).items() if value is not None}
+            resolved = self._resolved(settings)
+            self._sessions.known_backend(resolved.backend)
+            self._sessions.purses.check(colony.id, resolved.budget)
+            kept = attrs.evolve(self.record, settings=settings, instruction=request.instruction, fresh=True)
+            if not follow_up:
+                kept = attrs.evolve(kept, vendor_session=None, backend="")
+            data = {"by": by, "follow_up": follow_up}
+            kept = attrs.evolve(kept, result="", code="", evidence=())
+            await self.store.write(partial(records.put, record=attrs.evolve(kept, state=State.WORKING.value)))
+            await self.enter(State.WORKING, "", record=kept)
+            await self.feed.add(self.whose, Line(kind="instruction", content=request.instruction, data=data))
+            await self._sessions.start(self)
+
+    async def interrupt(self, *, by: str) -> None:
+        """Asks the agent to stop; it is idle when it has. Raises WrongState where it does not work."""
+        if self.state not in BUSY:
+            raise WrongState("agent-not-working", f"the agent of “{self.colony.name}” is {self.state}", "colony ls")
+        await self._end(Stop(code="", words=f"interrupted by {by}"))
+
+    async def decide(self, approval_id: str | None, decision: Decision, *, by: str) -> ApprovalView:
+        """Answers a question of the agent's, or the only open one. Raises NotFound, WrongState where there are several or none."""
+        async with self.deciding:
+            waiting = self._watch.approvals() if self._watch is not None else ()
+            chosen = [each for each in waiting if approval_id is None or each.id == approval_id]
+            if not chosen and approval_id is not None:
+                raise NotFound(
+                    "approval-not-open",
+                    f"nobody waits for an answer to {approval_id[:40]!r}",
+                    f"colony show {self.colony.name}",
+                )
+            if len(chosen) != 1 or self._watch is None:
+                raise WrongState(
+                    "which-approval" if chosen else "no-approval",
+                    f"the agent of “{self.colony.name}” asks {len(chosen) or 'nothing'}",
+                    f"name one: {', '.join(each.id for each in chosen)}" if chosen else "colony ls",
+                )
+            approval, word = chosen[0], "allowed" if decision.allow else "denied"
+            now = clock.unix_now()
+            answer = partial(
+                records.decide, approval_id=approval.id, decision=word, at=now, by=by, message=decision.message
+            )
+            await self.store.write(answer)
+            data = {"id": approval.id, "tool": approval.tool, "decision": word, "by": by, "message": decision.message}
+            await self.feed.add(self.whose, Line(kind="decision", content=f"{word} {approval.summary}", data=data))
+            await self._watch.answer(approval.id, allow=decision.allow, message=decision.message)
+        return self.approval_view(
+            attrs.evolve(approval, decision=word, decided_at=now, decided_by=by, message=decision.message)
+        )
+
+    # ---- what the run tells
+
+    async def enter(self, state: State, reason: str, *, record: SessionRecord | None = None) -> None:
+        """Goes to a state: durable, then told, behind what the feed tells so far. While the store refuses, tries again every second."""
+        before, reason_before = self.state, self.record.reason
+        record = attrs.evolve(record or self.record, state=state.value, reason=reason, since=clock.unix_now())
+        await _patiently(self.feed.flush)
+        await self.write(partial(records.put, record=record))
+        self.record = record
+        if (before, reason_before) == (state, reason):
+            return
+        self.colony.means.bus.publish(
+            AgentStateChanged(
+                colony=self.colony.name,
+                colony_id=self.colony.id,
+                owner=self.colony.record.owner,
+                before=before.value,
+                state=state.value,
+                reason=reason,
+            )
+        )
+
+    async def started(self, started: Started) -> None:
+        """The vendor's session is known: from now on a killed run goes on in it."""
+        self.record = attrs.evolve(
+            self.record, vendor_session=started.session, model=started.model or self.record.model, fresh=False
+        )
+        await self.write(partial(records.put, record=self.record))
+
+    async def write(self, unit: Callable[[Connection], object]) -> None:
+        """Writes down what the work has come to; while the store refuses, tries again every second."""
+        await _patiently(partial(self.store.write, unit))
+
+    async def void(self, approvals: Mapping[str, Approval]) -> None:
+        """Nobody waits for the answers to these questions any more."""
+        for approval in approvals.values():
+            now = clock.unix_now()
+            void = partial(records.decide, approval_id=approval.id, decision="void", at=now, by="colony", message="")
+            await self.write(void)
+
+    async def resume(self) -> None:
+        """Goes on with an instruction that an earlier daemon was at."""
+        words = (
+            "the daemon was started anew; the work begins"
+            if self.record.fresh
+            else "the daemon was started anew; the work goes on"
+        )
+        await self._notice(words, "resumed")
+        await self._sessions.start(self)
+
+    # ---- the work
+
+    async def work(self, *, status: Status) -> None:
+        """Carries the instruction out; the task of a run. Cancelled because the house ends, it leaves the rest to the next daemon."""
+        status.started()
+        self._stop = None
+        try:
+            with trio.CancelScope() as self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._end_with_colony)
+                    await self._carry_out()
+                    nursery.cancel_scope.cancel()
+        except* ColonyError as group:
+            await self._fail(_first(group))
+        except* Exception as group:
+            logger.exception("the agent of %s", self.colony.name)
+            await self._fail(_first(group))
+        if self._scope.cancelled_caught and self._stop is not None:
+            await self._ended(Ended(outcome="stopped"))
+
+    async def _end_with_colony(self) -> None:
+        """Ends the run when the colony goes down; not where the whole house does, since the next daemon goes on."""
+        await self._colony_is_up()
+        await self.colony.other_state(ColonyState.RUNNING)
+        if not self.colony.means.closing:
+            await self._end(Stop(code="", words="the colony was stopped"), by_force=True)
+
+    async def _end(self, stop: Stop, *, by_force: bool = False) -> None:
+        if self._watch is not None and not by_force:
+            await self._watch.end(stop)
+        else:
+            self._stop = stop
+            self._scope.cancel()
+
+    async def _carry_out(self) -> None:
+        await self._colony_is_up()
+        again = self._resumed_words()
+        while True:
+            ended, watch = await self._run_once(again)
+            if watch.limit is not None and ended.outcome == "failed":
+                until = await self._sessions.pauses.begin(self._account, watch.limit.until, watch.limit.text)
+                await self._notice(
+                    f"the account has reached a limit; the work goes on at {clock.rfc3339(until)}", "paused"
+                )
+                again = GO_ON_AFTER_LIMIT
+            elif ended.code == "agent-died" and self._keeper_was_lost():
+                await self._notice("the keeper was lost, and the agent with it; the work goes on", "resumed")
+                again = GO_ON
+            else:
+                self._stop = watch.stop
+                await self._ended(ended)
+                return
+
+    async def _run_once(self, again: str | None) -> tuple[Ended, Watch]:
+        """One run of the backend: of the instruction, or of words that let an interrupted one go on."""
+        colony, sessions, record = self.colony, self._sessions, self.record
+        resolved = self._resolved()
+        environment = await environment_of(colony, sessions.environment)
+        backend = await self._backend(resolved, searched(colony, environment))
+        self._account = account_of(backend.name, colony.user_name, environment)
+        if sessions.pauses.until(self._account) is not None:
+            await self.enter(State.WORKING, "waits until its account may work again")
+            await sessions.pauses.over(self._account)
+        self._keeper = colony.means.keeper.current
+        resume = record.vendor_session
+        text = record.instruction if again is None or record.fresh or resume is None else again
+        with sessions.purses.allow(colony.id, resolved.budget) as allowance:
+            job = Job(
+                colony=colony.name,
+                instruction=text,
+                workdir=Path(colony.source),
+                config=resolved.config,
+                start=starter(colony),
+                environment=environment,
+                resume=resume,
+                mcp_servers=sessions.mcp_servers(colony),
+                cost_limit=allowance.left_usd(),
+            )
+            async with backend.run(job) as run:
+                watch = self._watch = Watch(self, run, allowance, resolved)
+                try:
+                    await self.enter(State.WORKING, "", record=attrs.evolve(self.record, backend=backend.name))
+                    ended = await watch.follow()
+                finally:
+                    self._watch = None
+        return ended, watch
+
+    async def _backend(self, resolved: Resolved, environment: Mapping[str, str]) -> Backend:
+        """The backend that works: the one the conversation began with, else as configured."""
+        backend, why = await self._sessions.choose(self.record.backend or resolved.backend, environment)
+        if backend.name != self.record.backend:
+            await self._notice(f"{backend.name}: {why}", "backend")
+        return backend
+
+    async def _colony_is_up(self) -> None:
+        """Returns when the colony runs. Raises WrongState where it has failed."""
+        colony = self.colony
+        while colony.state is not ColonyState.RUNNING:
+            if colony.state is ColonyState.FAILED or colony.wanted is not Wanted.RUNNING:
+                raise WrongState(
+                    "colony-not-running",
+                    f"colony “{colony.name}” {colony.state.value}: {colony.reason}",
+                    f"colony show {colony.name}",
+                )
+            await colony.other_state(colony.state)
+
+    def _resumed_words(self) -> str | None:
+        """What a run is told that goes on after a killed daemon; None for an instruction that nobody has begun."""
+        return None if self.record.fresh else GO_ON
+
+    def _keeper_was_lost(self) -> bool:
+        return self._keeper is not None and self._keeper.lost.is_set()
+
+    async def _ended(self, ended: Ended) -> None:
+        stop = self._stop
+        if stop is not None:
+            outcome: Outcome = "failed" if stop.code else "stopped"
+            ended = attrs.evolve(ended, outcome=outcome, code=stop.code, evidence=(stop.words, *ended.evidence))
+            if stop.code:
+                ended = attrs.evolve(ended, text=stop.words)
+        line = line_of(ended, {})
+        assert line is not None
+        await self.feed.add(self.whose, line)
+        state = {"done": State.DONE, "failed": State.FAILED, "stopped": State.IDLE}[ended.outcome]
+        reason = ended.text if ended.outcome == "failed" else (stop.words if stop is not None else "")
+        record = attrs.evolve(self.record, result=ended.text, code=ended.code, evidence=ended.evidence)
+        await self.enter(state, _short(reason), record=record)
+
+    async def _fail(self, error: Exception) -> None:
+        code = error.code if isinstance(error, ColonyError) else "internal"
+        words = str(error) if isinstance(error, ColonyError) else f"{type(error).__name__}: {error}"
+        await self._ended(Ended(outcome="failed", code=code, text=words, evidence=(words,)))
+
+    async def _notice(self, content: str, code: str) -> None:
+        await self.feed.add(self.whose, Line(kind="notice", content=content, data={"code": code}))
+
+    def _resolved(self, settings: Mapping[str, object] | None = None) -> Resolved:
+        """How the agent works: the machine's settings, the manifest's over them, and what was said with the instructions."""
+        said = wire.load(dict(self.record.settings if settings is None else settings), AgentSettings)
+        return resolve(self.colony.means.config.agent, self.colony.manifest.agent, said)
+
+
+def check_instruction(request: NewInstruction) -> None:
+    """Raises Invalid for what no agent could take."""
+    text = request.instruction
+    if not text.strip() or "\0" in text or len(text) > MOST_INSTRUCTION:
+        raise Invalid(
+            "invalid-instruction", "an instruction is text of 1 to 262,144 characters", "colony instruct NAME TEXT"
+        )
+
+
+async def _patiently(write: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await write()
+            return
+        except ColonyError as error:
+            logger.warning("what an agent has come to waits to be written down: %s", error)
+        await trio.sleep(RETRY_SECONDS)
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Exception)
+    return error
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 500 else f"{line[:499]}…"

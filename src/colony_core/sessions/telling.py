@@ -1,0 +1,114 @@
+"""What an agent does, in the words of the outside: lines of a colony's feed, and `agent_event`s. Pure.
+
+The four types of event that the first readers know are `text_delta`, `tool_use`, `tool_result` and `status`; others were added beside them.
+"""
+
+from typing import Any
+
+import attrs
+
+from colony_core.backends import (
+    ApprovalAsked,
+    ApprovalVoided,
+    Ended,
+    Happening,
+    LimitReached,
+    Notice,
+    Started,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    Usage,
+)
+
+MOST_CONTENT = 64 * 2**10
+"""Characters of one line of a feed; more is cut, and said to be."""
+MOST_SUMMARY = 200
+STATUS = {"done": "completed", "failed": "failed", "stopped": "interrupted"}
+"""The seeds' words for the ends of a run."""
+_TELLING = ("command", "file_path", "path", "notebook_path", "pattern", "query", "url", "description", "prompt")
+"""What says most of a tool's input, the best first."""
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """A line of a feed: what kind it is, the text for people, and the particulars for programs."""
+
+    kind: str
+    content: str
+    data: dict[str, Any] = attrs.field(factory=dict)
+
+
+def tool_summary(name: str, tool_input: dict[str, Any]) -> str:
+    """`Read: /src/auth.ts`: the tool, and what says most of its input, in one short line."""
+    found = next((tool_input[key] for key in _TELLING if isinstance(tool_input.get(key), str)), None)
+    if found is None:
+        found = next((value for value in tool_input.values() if isinstance(value, str)), "")
+    line = " ".join(found.split())
+    return f"{name}: {_cut(line, MOST_SUMMARY)}" if line else name
+
+
+def line_of(happening: Happening, tools: dict[str, str]) -> Line | None:
+    """The line that tells of it; None for what is no line of its own. `tools` knows the names of tool uses, and learns them here."""
+    data: dict[str, Any]
+    match happening:
+        case Text(text=text, parent=parent) if text:
+            return Line(kind="text", content=_most(text), data=_within(parent))
+        case Thinking(text=text, parent=parent) if text:
+            return Line(kind="thinking", content=_most(text), data=_within(parent))
+        case ToolUse():
+            tools[happening.id] = happening.name
+            data = {"id": happening.id, "tool": happening.name, "tool_kind": happening.kind}
+            data |= {"input": _small(happening.input)} | _within(happening.parent)
+            content = tool_summary(happening.name, happening.input)
+            if content == happening.name and happening.title:
+                content = f"{happening.name}: {_cut(happening.title, MOST_SUMMARY)}"
+            return Line(kind="tool_use", content=content, data=data)
+        case ToolResult(id=tool_id, text=text, ok=ok, parent=parent):
+            name = tools.get(tool_id, "tool")
+            return Line(
+                kind="tool_result", content=f"{name}: {_most(text)}", data={"id": tool_id, "ok": ok} | _within(parent)
+            )
+        case Notice(text=text, code=code):
+            return Line(kind="notice", content=_most(text), data={"code": code})
+        case LimitReached(text=text, until=until):
+            return Line(kind="notice", content=_most(text), data={"code": "limit", "until": until})
+        case Started(session=session, model=model, version=version):
+            data = {"code": "started", "session": session, "model": model, "version": version}
+            return Line(kind="notice", content=f"session {session}" + (f", {model}" if model else ""), data=data)
+        case Ended(outcome=outcome, text=text, code=code, evidence=evidence):
+            data = {"outcome": outcome, "text": _most(text), "code": code, "evidence": list(evidence)}
+            return Line(kind="status", content=STATUS[outcome], data=data)
+        case ApprovalAsked() | ApprovalVoided() | Usage():
+            return None
+        case _:
+            return None
+
+
+def usage_line(cost: float, turns: int, tokens: int) -> Line:
+    """What was used so far, as a line."""
+    words = f"${cost:.2f}, {turns} {'turn' if turns == 1 else 'turns'}, {tokens:,} tokens"
+    return Line(kind="usage", content=words, data={"cost_usd": cost, "turns": turns, "tokens": tokens})
+
+
+def event_type(kind: str) -> str:
+    """The `event_type` under which a line of that kind is told as an event."""
+    return "text_delta" if kind == "text" else kind
+
+
+def _within(parent: str) -> dict[str, str]:
+    return {"parent": parent} if parent else {}
+
+
+def _most(text: str) -> str:
+    return _cut(text, MOST_CONTENT)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    """A tool's input without its bulk: long texts are cut."""
+    return {key: _most(each) if isinstance(each, str) else each for key, each in value.items()}

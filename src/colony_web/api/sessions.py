@@ -1,0 +1,110 @@
+"""The agents at work in colonies: look, instruct, go on, interrupt, answer what they ask, read their feeds."""
+
+import attrs
+
+from colony_core.access import CHANGING, LOOKING
+from colony_core.views import AgentView, ApprovalView, Decision, FeedLineView, NewInstruction
+from colony_web.house import House
+from colony_web.queries import Count, Cursor
+from colony_web.rights import visible
+from colony_web.routes import Call, Route
+
+
+@attrs.frozen(kw_only=True)
+class FeedQuery:
+    """Which lines: those behind `after`, or the newest."""
+
+    after: Cursor | None = None
+    limit: Count = 200
+
+
+async def list_sessions(house: House, call: Call) -> tuple[AgentView, ...]:
+    """The agent of every colony, by the colony's name."""
+    seen = {view.id for view in house.colonies() if visible(house, call.identity, view)}
+    return tuple(view for view in house.sessions.views() if view.colony_id in seen)
+
+
+async def show_agent(house: House, call: Call) -> AgentView:
+    """A colony's agent: what it is at and why, what it asks, what it has used."""
+    return house.sessions.view(call.path["ref"])
+
+
+async def instruct_agent(house: House, call: Call) -> AgentView:
+    """Begins a new conversation with the colony's agent. Answers once the instruction is written down; events tell what comes of it."""
+    return await house.sessions.instruct(call.path["ref"], call.body, follow_up=False, by=call.identity.name)
+
+
+async def continue_agent(house: House, call: Call) -> AgentView:
+    """Goes on with the conversation there is. Answers once the instruction is written down."""
+    return await house.sessions.instruct(call.path["ref"], call.body, follow_up=True, by=call.identity.name)
+
+
+async def interrupt_agent(house: House, call: Call) -> AgentView:
+    """Asks the agent to stop. Answers at once; it is idle when it has stopped."""
+    return await house.sessions.interrupt(call.path["ref"], by=call.identity.name)
+
+
+async def list_approvals(house: House, call: Call) -> tuple[ApprovalView, ...]:
+    """What the agent has asked, answered or not, the newest first."""
+    return await house.sessions.approvals(call.path["ref"])
+
+
+async def decide_approval(house: House, call: Call) -> ApprovalView:
+    """Answers a question of the agent's."""
+    return await house.sessions.decide(call.path["ref"], call.path["approval"], call.body, by=call.identity.name)
+
+
+async def read_feed(house: House, call: Call) -> tuple[FeedLineView, ...]:
+    """Lines of what the agent did, the oldest first; the `seq` of the last is the cursor for more."""
+    query: FeedQuery = call.query
+    return await house.sessions.page(call.path["ref"], after=query.after, limit=min(query.limit, 1000))
+
+
+def _ask(verb: str, handler: object, body: type | None) -> Route:
+    return Route(
+        method="POST",
+        rule=f"/api/colonies/<ref>/{verb}",
+        handler=handler,  # type: ignore[arg-type]
+        body=body,
+        body_required=body is not None,
+        returns=AgentView,
+        status=202,
+        tag="sessions",
+        roles=CHANGING,
+        problems=(404, 409, 422, 429) if body is not None else (404, 409),
+    )
+
+
+def _look(rule: str, handler: object, returns: object, query: type | None = None) -> Route:
+    return Route(
+        method="GET",
+        rule=rule,
+        handler=handler,  # type: ignore[arg-type]
+        query=query,
+        returns=returns,
+        tag="sessions",
+        roles=LOOKING,
+        problems=(404,) if "<ref>" in rule else (),
+    )
+
+
+ROUTES = (
+    _look("/api/sessions", list_sessions, tuple[AgentView, ...]),
+    _look("/api/colonies/<ref>/agent", show_agent, AgentView),
+    _look("/api/colonies/<ref>/approvals", list_approvals, tuple[ApprovalView, ...]),
+    _look("/api/colonies/<ref>/feed", read_feed, tuple[FeedLineView, ...], FeedQuery),
+    _ask("instruct", instruct_agent, NewInstruction),
+    _ask("continue", continue_agent, NewInstruction),
+    _ask("interrupt", interrupt_agent, None),
+    Route(
+        method="POST",
+        rule="/api/colonies/<ref>/approvals/<approval>",
+        handler=decide_approval,
+        body=Decision,
+        body_required=True,
+        returns=ApprovalView,
+        tag="sessions",
+        roles=CHANGING,
+        problems=(404, 409),
+    ),
+)

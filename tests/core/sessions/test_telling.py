@@ -1,0 +1,43 @@
+"""What agents do, in the words that the outside reads."""
+
+from colony_core.backends import Ended, Notice, Text, ToolResult, ToolUse, Usage
+from colony_core.sessions.telling import event_type, line_of, tool_summary, usage_line
+
+
+def test_a_tool_use_is_told_with_what_says_most_of_its_input() -> None:
+    assert tool_summary("Read", {"limit": 3, "file_path": "/src/auth.ts"}) == "Read: /src/auth.ts"
+    assert tool_summary("Bash", {"description": "tests", "command": "npm\n test"}) == "Bash: npm test"
+    assert tool_summary("Other", {"depth": 3, "word": "x"}) == "Other: x"
+    assert tool_summary("TodoRead", {}) == "TodoRead"
+
+
+def test_a_result_is_told_with_the_name_of_its_tool() -> None:
+    tools: dict[str, str] = {}
+    line_of(ToolUse(id="t1", name="Read", input={"file_path": "/a"}), tools)
+    line = line_of(ToolResult(id="t1", text="export function", ok=True), tools)
+    assert line is not None
+    assert (line.kind, line.content, line.data) == ("tool_result", "Read: export function", {"id": "t1", "ok": True})
+
+
+def test_the_ends_are_told_in_the_words_of_the_seeds() -> None:
+    words = [line_of(Ended(outcome=outcome), {}) for outcome in ("done", "failed", "stopped")]
+    assert [line and line.content for line in words] == ["completed", "failed", "interrupted"]
+
+
+def test_a_text_is_a_text_delta_outside_and_a_very_long_one_is_cut() -> None:
+    line = line_of(Text(text="x" * 200_000), {})
+    assert line is not None
+    assert line.content.endswith("…")
+    assert len(line.content) == 65_536
+    assert event_type("text") == "text_delta"
+    assert event_type("tool_use") == "tool_use"
+
+
+def test_what_is_no_line_of_its_own_gives_none() -> None:
+    assert line_of(Usage(), {}) is None
+    assert line_of(Text(text=""), {}) is None
+
+
+def test_money_is_told_with_turns_and_tokens() -> None:
+    assert usage_line(0.125, 1, 12_345).content == "$0.12, 1 turn, 12,345 tokens"
+    assert line_of(Notice(text="again in 3 s", code="retry"), {}) is not None
