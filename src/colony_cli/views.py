@@ -37,7 +37,7 @@ def used(agent: Mapping[str, Any]) -> str:
 
 def agent_cell(output: Output, agent: Mapping[str, Any] | None) -> Cell:
     """What an agent is at, and for how long."""
-    if agent is None or not agent["instruction"]:
+    if agent is None:
         return Cell("-")
     state = output.state("asks you" if agent["state"] == "waiting" else agent["state"])
     return Cell(f"{state.text} {since(agent['since'])}", state.paint)
@@ -62,7 +62,7 @@ def show_colony(output: Output, view: Mapping[str, Any]) -> None:
             ("started in", duration(took) if took is not None else ""),
             ("made", f"{since(view['created_at'])} ago"),
             ("id", clean(view["id"])),
-            ("agent", _agent(output, view["agent"])),
+            ("agent", _agent(output, view.get("agent"))),
             ("limits", ", ".join(f"{clean(key)} {clean(value)}" for key, value in view["limits"].items())),
         ],
     )
@@ -78,8 +78,8 @@ def show_colony(output: Output, view: Mapping[str, Any]) -> None:
         output.table(columns, rows)
 
 
-def _agent(output: Output, agent: Mapping[str, Any]) -> str:
-    if not agent["instruction"]:
+def _agent(output: Output, agent: Mapping[str, Any] | None) -> str:
+    if agent is None:
         return ""
     cell = agent_cell(output, agent)
     shown = cell.paint(cell.text) if cell.paint else cell.text

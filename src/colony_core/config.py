@@ -298,7 +298,7 @@ class Agent:
     )
     model: str = _key("sonnet", _any_text, "the model; empty: the agent's own choice", live=True)
     max_turns: int = _key(50, _count_or_zero, "rounds with the model that an instruction may take", live=True)
-    allowed_tools: tuple[str, ...] | None = _key(None, _words, "the only tools that agents have; unset: all", live=True)
+    allowed_tools: tuple[str, ...] = _key((), _words, "the only tools that agents have; none: all", live=True)
     disallowed_tools: tuple[str, ...] = _key((), _words, "tools that agents do not have", live=True)
     system_prompt: str = _key("", _any_text, "instead of the agent's own system prompt", live=True)
     append_system_prompt: str = _key("", _any_text, "behind the agent's own system prompt", live=True)

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import attrs
 import trio
 
 import colony_core
@@ -25,6 +26,7 @@ from .access import Audit, Idempotency, Keys, Logins
 from .backends import Backend, standard_backends
 from .colonies import (
     Colonies,
+    Colony,
     KeeperPost,
     Means,
     Running,
@@ -127,11 +129,11 @@ class Mycelium:
 
     def colonies(self) -> tuple[ColonyView, ...]:
         """Every colony, by name; answered from memory."""
-        return tuple(colony.view() for colony in self._colonies)
+        return tuple(self._view(colony) for colony in self._colonies)
 
     def colony(self, ref: str) -> ColonyView:
         """One colony; raises NotFound (`colony-not-found`)."""
-        return self._colonies.find(ref).view()
+        return self._view(self._colonies.find(ref))
 
     async def spawn(self, request: NewColony, *, owner: str) -> ColonyView:
         """Records a colony and begins to build it; progress is told by events. Durable when it returns, its agent's task as well."""
@@ -147,19 +149,19 @@ class Mycelium:
         """Wants the colony to run, and returns at once. Of a running one, services that failed or were stopped are started."""
         colony = self._colonies.find(ref)
         await self._colonies.want(colony, Wanted.RUNNING, colony.ask_start)
-        return colony.view()
+        return self._view(colony)
 
     async def stop(self, ref: str, *, grace: float | None = None) -> ColonyView:
         """Wants the colony to be down, and returns at once; `grace` replaces that of every service."""
         colony = self._colonies.find(ref)
         await self._colonies.want(colony, Wanted.STOPPED, partial(colony.ask_stop, grace))
-        return colony.view()
+        return self._view(colony)
 
     async def restart(self, ref: str, *, grace: float | None = None) -> ColonyView:
         """Stops and starts the colony; returns at once."""
         colony = self._colonies.find(ref)
         await self._colonies.want(colony, Wanted.RUNNING, partial(colony.ask_restart, grace))
-        return colony.view()
+        return self._view(colony)
 
     async def apply(self, ref: str, *, dry_run: bool = False) -> ApplyView:
         """Reads the colony's manifest again and restarts only what changed."""
@@ -179,6 +181,9 @@ class Mycelium:
         """Starts, stops or restarts one service of a running colony; returns at once."""
         colony = self._colonies.find(ref)
         return (await self._colonies.want_service(colony, service, verb, grace)).view()
+
+    def _view(self, colony: Colony) -> ColonyView:
+        return attrs.evolve(colony.view(), agent=self.sessions.glance(colony))
 
     # ---- logs and commands
 

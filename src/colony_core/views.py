@@ -61,6 +61,18 @@ class UsageView:
 
 
 @attrs.frozen(kw_only=True)
+class AgentGlance:
+    """A colony's agent in few words; all of it is an AgentView. `asks` counts the questions that wait for a person."""
+
+    state: str
+    reason: str
+    since: str
+    instruction: str
+    cost_usd: float
+    asks: int
+
+
+@attrs.frozen(kw_only=True)
 class ColonyView:
     """A colony. `state`: spawning, provisioning, building, running, stopping, stopped, failed."""
 
@@ -86,6 +98,8 @@ class ColonyView:
     limits: dict[str, str]
     environment: dict[str, str]
     terminal: str | None
+    agent: AgentGlance | None = None
+    """None where it was never instructed."""
 
 
 @attrs.frozen(kw_only=True)

@@ -75,8 +75,7 @@ def ls_command(run: Run, *, everything: bool, watch: bool, state: str | None) ->
     """List colonies; stopped ones with -a."""
 
     def draw() -> None:
-        agents = {view["colony_id"]: view for view in run.ask(run.calls.sessions())}
-        found = [{**view, "agent": agents.get(view["id"])} for view in run.ask(run.calls.colonies())]
+        found = run.ask(run.calls.colonies())
         shown = [v for v in found if (v["state"] == state if state else everything or v["state"] != "stopped")]
         run.output.results(shown, lambda: _list(run, found, shown))
 
@@ -97,7 +96,6 @@ def show_command(run: Run, name: str | None, *, watch: bool) -> None:
 
     def draw() -> None:
         view = run.ask(run.calls.colony(found["id"])) if watch else found
-        view = {**view, "agent": run.ask(run.calls.agent(found["id"]))}
         run.output.result(view, lambda: show_colony(run.output, view))
 
     run.draw_again(draw, watch=watch)
@@ -162,7 +160,7 @@ def _list(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) ->
         Column("NAME", whole=True), Column("STATE", whole=True), Column("SERVICES", whole=True), Column("URL"),
         Column("START", right=True, whole=True), Column("AGE", right=True, whole=True),
     ]  # fmt: skip
-    with_agents = any(view["agent"] and view["agent"]["instruction"] for view in found)
+    with_agents = any(view.get("agent") for view in found)
     if with_agents:
         columns[2:2] = [Column("AGENT", whole=True), Column("COST", right=True, whole=True)]
     rows = []
@@ -175,7 +173,8 @@ def _list(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]]) ->
             Cell(duration(took) if took is not None else "-"), Cell(since(view["created_at"])),
         ])  # fmt: skip
         if with_agents:
-            rows[-1][2:2] = [agent_cell(output, view["agent"]), Cell(used(view["agent"]) if view["agent"] else "-")]
+            agent = view.get("agent")
+            rows[-1][2:2] = [agent_cell(output, agent), Cell(used(agent) if agent else "-")]
     output.table(columns, rows)
     if output.terminal:
         _beneath(run, found, shown)
@@ -193,7 +192,7 @@ def _beneath(run: Run, found: list[dict[str, Any]], shown: list[dict[str, Any]])
     ]  # fmt: skip
     if ill:
         run.output.note(f"{plural(len(ill), 'colony', 'colonies')} with a failure: colony show {ill[0]}")
-    asking = [view["name"] for view in shown if view["agent"] and view["agent"]["state"] == "waiting"]
+    asking = [view["name"] for view in shown if (view.get("agent") or {}).get("asks")]
     if asking:
         run.output.note(f"{len(asking)} {'needs' if len(asking) == 1 else 'need'} you: colony why {asking[0]}")
     hidden = len(found) - len(shown)

@@ -21,7 +21,7 @@ from colony_core.errors import ColonyError, Invalid, NotFound, WrongState
 from colony_core.events import AgentStateChanged
 from colony_core.processes import Keeper
 from colony_core.supervision import Status
-from colony_core.views import AgentSettings, AgentView, ApprovalView, Decision, NewInstruction
+from colony_core.views import AgentGlance, AgentSettings, AgentView, ApprovalView, Decision, NewInstruction
 
 from . import records
 from .budget import standing
@@ -103,6 +103,18 @@ class Session:
             minutes=spent.minutes,
             budget=standing(self._resolved().budget, spent).words,
             last=self.feed.last,
+        )
+
+    def glance(self) -> AgentGlance:
+        """The same in few words."""
+        record = self.record
+        return AgentGlance(
+            state=record.state,
+            reason=record.reason,
+            since=clock.rfc3339(record.since),
+            instruction=_short(record.instruction),
+            cost_usd=self._sessions.purses.spent_with_running(self.colony.id).usd,
+            asks=len(self._watch.approvals()) if self._watch is not None else 0,
         )
 
     def approval_view(self, approval: Approval) -> ApprovalView:

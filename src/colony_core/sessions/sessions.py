@@ -18,7 +18,7 @@ from colony_core.supervision import (
     dynamic_supervisor_spec,
     supervisor_spec,
 )
-from colony_core.views import AgentView, ApprovalView, Decision, FeedLineView, NewInstruction
+from colony_core.views import AgentGlance, AgentView, ApprovalView, Decision, FeedLineView, NewInstruction
 
 from . import records
 from .feed import Feed
@@ -106,6 +106,11 @@ class Sessions:
         check_instruction(request)
         if request.agent is not None and request.agent.backend is not None:
             self.known_backend(request.agent.backend)
+
+    def glance(self, colony: Colony) -> AgentGlance | None:
+        """A colony's agent in few words; None where it was never instructed."""
+        session = self._by_colony.get(colony.id)
+        return session.glance() if session is not None and session.record.instruction else None
 
     async def instruct(self, ref: str, request: NewInstruction, *, follow_up: bool, by: str) -> AgentView:
         """Takes an instruction, durably, and begins to carry it out. Raises WrongState, Invalid, LimitReached."""

@@ -31,7 +31,7 @@ def resolve(machine: Agent, *over: AgentSettings | None) -> Resolved:
         config=AgentConfig(
             model=said["model"] or None,
             max_turns=said["max_turns"] or None,
-            allowed_tools=said["allowed_tools"],
+            allowed_tools=said["allowed_tools"] or None,
             disallowed_tools=said["disallowed_tools"] or (),
             system_prompt=said["system_prompt"] or None,
             append_system_prompt=said["append_system_prompt"] or None,
