@@ -312,6 +312,7 @@ class Agent:
     budget_minutes: float = _key(0.0, _amount, "minutes that it may work in all", live=True)
     day_usd: float = _key(0.0, _amount, "US dollars that all agents together may cost in a day (UTC)", live=True)
     day_tokens: int = _key(0, _count_or_zero, "tokens that they may use in a day", live=True)
+    acp_command: tuple[str, ...] = _key((), _words, "the ACP agent to run, with its arguments; none: the first found")
     feed_keep: int = _key(20_000, _count, "so many of the newest lines of a colony's feed are kept", live=True)
 
 

@@ -343,7 +343,7 @@ async def open_mycelium(
     Raises AlreadyExists (`already-running`, `port-taken`), Missing (rights, nft), Broken. Outer cancellation becomes an orderly end.
     """
     async with AsyncExitStack() as stack:
-        agents = standard_backends() if backends is None else backends
+        agents = standard_backends(acp_command=config.agent.acp_command) if backends is None else backends
         opened = _open_rooms(stack, config, walls or partial(_open_walls, config), previews=previews, backends=agents)
         house, listeners = await opened
         async with _tree(house, house._means, keeper, listeners):
