@@ -107,6 +107,10 @@ def play(number: Any, steps: list[dict[str, Any]]) -> None:
             threading.Event().wait()
         elif "wait_cancel" in step:
             cancelled.wait()
+            if SETTINGS.get("asks_when_cancelled"):
+                params = {"sessionId": "s-1", "toolCall": {"toolCallId": "late"}, "options": OPTIONS}
+                late = ask("session/request_permission", params, wait=True)
+                update("agent_thought_chunk", content={"type": "text", "text": json.dumps(late["result"])})
         elif "error" in step:
             send({"id": number, "error": step["error"]})
             return
@@ -124,11 +128,6 @@ def heard(message: dict[str, Any]) -> None:
         answers[message["id"]].put(message)
     elif method == "session/cancel":
         cancelled.set()
-        if SETTINGS.get("asks_when_cancelled"):
-            params = {"sessionId": "s-1", "toolCall": {"toolCallId": "late"}, "options": OPTIONS}
-            threading.Thread(
-                target=lambda: say(json.dumps(ask("session/request_permission", params, wait=True)["result"]))
-            ).start()
     elif method in SETTINGS.get("errors", {}):
         send({"id": number, "error": SETTINGS["errors"][method]})
     elif method in SETTINGS.get("dies_at", ()):

@@ -369,6 +369,7 @@ async def test_an_interrupt_is_heeded_and_takes_back_every_question(make: Make) 
                 await run.interrupt()
     assert ApprovalVoided(id="t2.1") in happenings
     assert len([h for h in happenings if isinstance(h, ApprovalAsked)]) == 1
+    assert Thinking(text='{"outcome": {"outcome": "cancelled"}}') in happenings
     assert happenings[-1] == Ended(
         outcome="stopped",
         text="begun",
