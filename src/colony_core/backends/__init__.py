@@ -1,9 +1,11 @@
 """Coding agents behind one protocol: `run` a `Job`, and read what happens.
 
 `backend` says what an agent must do for us, `happenings` in which words it tells what it does. `driver` runs agents that are programs
-by doing the `deeds` that a pure dialogue gives. The other files are kinds of agents: `claude` with `claude_lines`, `script`, `fake`.
+by doing the `deeds` that a pure dialogue gives. The other files are kinds of agents: `claude` with `claude_lines`, `acp` with
+`acp_talk` over `jsonrpc`, `script`, `fake`.
 """
 
+from .acp import AcpBackend
 from .backend import AgentConfig, Backend, Command, Health, Job, McpServer, Permissions, Program, Run, Starter
 from .claude import ClaudeBackend
 from .deeds import Graces
@@ -29,6 +31,7 @@ from .script import ScriptBackend
 from .standard import standard_backends
 
 __all__ = [
+    "AcpBackend",
     "AgentConfig",
     "ApprovalAsked",
     "ApprovalVoided",

@@ -16,13 +16,12 @@ from .acp_agents import AGENTS
 from .acp_ends import failure_of
 from .acp_talk import Hello, Talk, initialize
 from .backend import Command, Health, Job, Program, Run
+from .deeds import Graces
 from .happenings import Ended, Happening
 from .jsonrpc import Peer, Request, RpcError
 from .lines import Tail
 from .telling import Telling, carrying_out
 
-HEED_SECONDS = 10.0
-GOODBYE_SECONDS = 3.0
 EXIT_SECONDS = 2.0
 CHECK_SECONDS = 10.0
 _BY_HAND = "run it by hand and see what it says"
@@ -33,8 +32,9 @@ class AcpBackend:
 
     name = "acp"
 
-    def __init__(self, command: Sequence[str] = ()) -> None:
+    def __init__(self, command: Sequence[str] = (), *, graces: Graces | None = None) -> None:
         self._command = tuple(command)
+        self._graces = graces or Graces()
 
     async def check(self, environment: Mapping[str, str]) -> Health:
         """Starts the agent and lets it introduce itself; the process is gone when this returns."""
@@ -63,8 +63,8 @@ class AcpBackend:
         """As `Backend.run`. Raises Missing where no agent is installed."""
         argv = self._found(job.environment.get("PATH") or os.environ.get("PATH"))
         async with job.start(Command(argv=argv, env=job.environment)) as program:
-            run = _Run(job, program)
-            async with carrying_out(run, seconds=HEED_SECONDS + GOODBYE_SECONDS + 2 * EXIT_SECONDS):
+            run = _Run(job, program, self._graces)
+            async with carrying_out(run):
                 yield run
 
     def _found(self, path: str | None) -> tuple[str, ...]:
@@ -86,8 +86,9 @@ class AcpBackend:
 class _Run:
     """One process, one session, one prompt."""
 
-    def __init__(self, job: Job, program: Program) -> None:
+    def __init__(self, job: Job, program: Program, graces: Graces) -> None:
         self._program = program
+        self._graces = graces
         self._telling = Telling()
         self._errors = Tail()
         self._talk = Talk(job, self._telling, program.stdout, program.stdin)
@@ -107,8 +108,8 @@ class _Run:
         if not self._talk.prompting:
             self._heeding.cancel()
             return
-        self._heeding.deadline = trio.current_time() + HEED_SECONDS
-        with trio.move_on_after(HEED_SECONDS):
+        self._heeding.deadline = trio.current_time() + self._graces.interrupt
+        with trio.move_on_after(self._graces.interrupt):
             await self._talk.stop()
 
     async def answer(self, approval: str, *, allow: bool, message: str = "") -> None:
@@ -160,13 +161,13 @@ class _Run:
 
     async def _see_off(self) -> None:
         """Lets the agent go: its input ends, and what does not leave is told to, and made to."""
-        with trio.move_on_after(GOODBYE_SECONDS):
+        with trio.move_on_after(self._graces.leave):
             await self._program.stdin.aclose()
             await self._program.wait()
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             await self._program.signal(number)
-            with trio.move_on_after(EXIT_SECONDS):
+            with trio.move_on_after(self._graces.terminate):
                 await self._program.wait()
                 return
 

@@ -8,14 +8,6 @@ from typing import Any
 from .backend import Permissions
 from .happenings import Kind
 
-CLAUDE_KINDS: Mapping[str, Kind] = {
-    "Read": "read", "Glob": "read", "Grep": "read", "LS": "read",
-    "Edit": "edit", "MultiEdit": "edit", "Write": "edit", "NotebookEdit": "edit",
-    "Bash": "execute", "KillShell": "execute", "BashOutput": "read",
-    "WebFetch": "fetch", "WebSearch": "fetch",
-}  # fmt: skip
-"""What the tools of Claude Code do; others are `other`."""
-
 _PATH_KEYS = ("file_path", "notebook_path", "path", "abs_path", "filePath")
 
 

@@ -62,20 +62,21 @@ class Carried(Protocol):
     """A run with a task of its own."""
 
     async def carry_out(self) -> None:
-        """The whole run, to its `Ended` and until what it started is seen off."""
+        """The whole run, to its `Ended` and until what it started is seen off. Takes no longer than its graces once it was left."""
 
     async def leave(self) -> None:
         """Called when the block around the run ends: nobody reads any more, and what still runs is to be stopped."""
 
 
 @asynccontextmanager
-async def carrying_out(run: Carried, *, seconds: float) -> AsyncIterator[None]:
-    """Runs `carry_out` beside the block. At the block's end the run may take `seconds` to leave, also when the block was cancelled."""
+async def carrying_out(run: Carried) -> AsyncIterator[None]:
+    """Runs `carry_out` beside the block. At the block's end the run leaves and is waited for, also when the block was cancelled."""
     done = trio.Event()
 
     async def work() -> None:
         try:
-            await run.carry_out()
+            with trio.CancelScope(shield=True):  # whoever cancels the block waits for an orderly end
+                await run.carry_out()
         finally:
             done.set()
 
@@ -86,9 +87,8 @@ async def carrying_out(run: Carried, *, seconds: float) -> AsyncIterator[None]:
             yield
         except BaseException as error:
             failure = error
-        with trio.move_on_after(seconds, shield=True):
+        with trio.CancelScope(shield=True):
             await run.leave()
             await done.wait()
-        nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure

@@ -32,6 +32,7 @@ from colony_core.backends import (
     ToolResult,
     ToolUse,
 )
+from colony_core.backends.acp import AcpBackend
 from colony_core.backends.fake import Line
 
 from . import claude_script as claude
@@ -53,6 +54,8 @@ class Stage:
     backend: Backend
     programs: Programs
     scenes: Mapping[str, str]
+    tells_reasons: bool = True
+    """Whether the agent hears why something was denied: not every protocol has a place for it."""
 
     def job(self, scene: str, **more: Any) -> Job:
         config = AgentConfig(permissions="ask")
@@ -150,6 +153,36 @@ async def open_real_claude(folder: Path) -> AsyncIterator[Stage]:
         yield Stage(ClaudeBackend(program=real_claude()), make_programs(folder, model_variables(model.url)), scenes)
 
 
+@contextlib.asynccontextmanager
+async def open_scripted_acp(folder: Path) -> AsyncIterator[Stage]:
+    tool = {"toolCallId": "t1", "kind": "execute", "_meta": {"claudeCode": {"toolName": "Bash"}}}
+    used = {"update": {"sessionUpdate": "tool_call", **tool}}
+    scenes: dict[str, list[dict[str, Any]]] = {
+        "speaks": [{"say": "hello"}],
+        "speaks_on": [{"say": "well"}, {"wait_cancel": True}],
+        "works_on": [used, {"orphan": True}, {"wait_cancel": True}],
+        "asks": [{"ask": tool, "result": True}],
+        "begins": [{"hang": True}],
+        "dies": [{"stderr": "boom"}, {"signal": signal.SIGKILL}],
+    }
+    backend = AcpBackend((sys.executable, "-S", str(Path(__file__).with_name("fake_acp.py"))), graces=QUICK)
+    said = {scene: json.dumps(steps) for scene, steps in scenes.items()}
+    yield Stage(backend, make_programs(folder), said, tells_reasons=False)
+
+
+@contextlib.asynccontextmanager
+async def open_real_acp(folder: Path) -> AsyncIterator[Stage]:
+    async with open_real_claude(folder) as stage:
+        variables = {**stage.programs.variables, "CLAUDE_CODE_EXECUTABLE": real_claude()}
+        programs = attrs.evolve(stage.programs, variables=variables)
+        yield Stage(AcpBackend((real_adapter(),)), programs, stage.scenes, tells_reasons=False)
+
+
+def real_adapter() -> str:
+    """The adapter between ACP and Claude Code; the mark `acp` sees to it that there is one."""
+    return os.environ.get("COLONY_TESTS_ACP") or shutil.which("claude-agent-acp") or "claude-agent-acp"
+
+
 def real_claude() -> str:
     """The Claude Code of this machine; the mark `claude` sees to it that there is one."""
     return os.environ.get("COLONY_TESTS_CLAUDE") or shutil.which("claude") or "claude"
@@ -172,11 +205,19 @@ STAGES: dict[str, tuple[Opener, frozenset[str]]] = {
         open_scripted_claude,
         frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "dies", "resume"}),
     ),
+    "scripted-acp": (
+        open_scripted_acp,
+        frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "dies", "resume"}),
+    ),
+    "acp": (open_real_acp, frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "resume"})),
     "claude": (open_real_claude, frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "resume"})),
 }
 """Each backend that the contract holds for, and the scenes that it has."""
 
-MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {"claude": (pytest.mark.claude,)}
+MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {
+    "claude": (pytest.mark.claude,),
+    "acp": (pytest.mark.acp,),
+}
 
 
 def stages(*scenes: str) -> Any:

@@ -88,7 +88,11 @@ def play(number: Any, steps: list[dict[str, Any]]) -> None:
         elif "ask" in step:
             params = {"sessionId": "s-1", "toolCall": step["ask"], "options": step.get("options", OPTIONS)}
             answer = ask("session/request_permission", params, wait=not step.get("no_wait"))
-            if answer is not None:
+            if step.get("result"):
+                chosen = answer["result"]["outcome"].get("optionId")
+                status = "completed" if chosen in ("A", "1") else "failed"
+                update("tool_call_update", toolCallId=step["ask"]["toolCallId"], status=status)
+            elif answer is not None:
                 say(json.dumps(answer.get("result", answer.get("error"))))
         elif "void" in step:
             send({"method": "$/cancel_request", "params": {"requestId": last_id}})

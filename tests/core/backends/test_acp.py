@@ -31,7 +31,8 @@ from colony_core.backends import (
 from colony_core.backends.acp import AcpBackend
 from colony_core.errors import Invalid, Missing, NotFound
 
-from .host import HostProgram, descendants, host_starter
+from .contract import make_programs
+from .programs import Programs
 
 FAKE = str(Path(__file__).with_name("fake_acp.py"))
 Make = Callable[..., Job]
@@ -42,19 +43,19 @@ def backend(**settings: Any) -> AcpBackend:
 
 
 @pytest.fixture
-def started() -> list[HostProgram]:
-    return []
+def programs(tmp_path: Path) -> Programs:
+    return make_programs(tmp_path)
 
 
 @pytest.fixture
-def make(tmp_path: Path, started: list[HostProgram]) -> Make:
+def make(programs: Programs) -> Make:
     """A job whose instruction is a list of steps."""
 
     def job(*steps: Any, **fields: Any) -> Job:
         config = AgentConfig(**{"model": None, "max_turns": None, **fields.pop("config", {})})
         instruction = steps[0] if steps and isinstance(steps[0], str) else json.dumps(steps)
-        start = host_starter(tmp_path, {"PATH": "/usr/bin:/bin"}, started)
-        return Job(colony="hello", instruction=instruction, workdir=tmp_path, config=config, start=start, **fields)
+        place = {"workdir": programs.workdir, "start": programs.start}
+        return Job(colony="hello", instruction=instruction, config=config, **place, **fields)
 
     return job
 
@@ -397,16 +398,6 @@ async def test_an_end_by_itself_after_an_interrupt_is_stopped(make: Make) -> Non
     assert (happening.outcome, happening.text) == ("stopped", "oops")
 
 
-async def test_whoever_leaves_takes_the_agent_and_its_children_along(make: Make, started: list[HostProgram]) -> None:
-    async with backend().run(make({"orphan": True}, {"say": "x"}, {"wait_cancel": True})) as run:
-        async for happening in run.happenings():
-            if isinstance(happening, TextDelta):
-                break
-        [program] = started
-        assert len(descendants(program.process.pid)) == 1
-    assert program.process.poll() is not None
-
-
 async def test_an_error_of_the_block_leaves_as_it_is(make: Make) -> None:
     with pytest.raises(ZeroDivisionError):
         async with backend().run(make({"wait_cancel": True})):
@@ -421,7 +412,7 @@ def record(happenings: list[Happening]) -> dict[str, Any]:
     return dict(json.loads(texts(happenings)[-1]))
 
 
-async def test_a_session_gets_its_folder_and_its_tool_servers(make: Make, tmp_path: Path) -> None:
+async def test_a_session_gets_its_folder_and_its_tool_servers(make: Make, programs: Programs) -> None:
     server = McpServer(name="colony", command=("colony-mcp", "--x"), env={"A": "b"})
     said = record(await told(backend(), make({"record": True}, mcp_servers=(server,))))
     assert said["initialize"]["clientCapabilities"] == {
@@ -429,7 +420,7 @@ async def test_a_session_gets_its_folder_and_its_tool_servers(make: Make, tmp_pa
         "terminal": False,
     }
     assert said["session/new"] == {
-        "cwd": str(tmp_path),
+        "cwd": str(programs.workdir),
         "mcpServers": [
             {"name": "colony", "command": "colony-mcp", "args": ["--x"], "env": [{"name": "A", "value": "b"}]}
         ],
