@@ -5,6 +5,7 @@ Deadlines and windows use Trio's monotonic clock; wall time is for people and re
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def unix_now() -> float:
@@ -12,6 +13,7 @@ def unix_now() -> float:
     return time.time()
 
 
+@lru_cache(maxsize=1024)  # lines of a log come many to a millisecond
 def rfc3339(unix: float) -> str:
     """A moment as RFC 3339 in UTC with milliseconds: `2026-01-31T08:15:00.250Z`."""
     return datetime.fromtimestamp(unix, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

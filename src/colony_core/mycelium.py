@@ -28,12 +28,14 @@ from .colonies import (
     Colonies,
     Colony,
     KeeperPost,
+    LogItems,
     Means,
     Running,
     Verb,
     Wanted,
     base_environment,
     follow_log,
+    follow_log_pages,
     log_page,
     resolve,
     run_command,
@@ -196,6 +198,12 @@ class Mycelium:
     ) -> AbstractAsyncContextManager[AsyncIterator[LogLineView | Missed]]:
         """The lines of a colony's log as they are written."""
         return follow_log(self._colonies.find(ref), after=after, services=services)
+
+    def follow_log_pages(
+        self, ref: str, *, after: int | None = None, services: frozenset[str] | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogItems]]:
+        """The same, as many lines at once as there are."""
+        return follow_log_pages(self._colonies.find(ref), after=after, services=services)
 
     def exec(self, ref: str, request: ExecRequest) -> AbstractAsyncContextManager[Running]:
         """Runs a command in the colony's cell, with pipes of the caller; it ends with the block."""

@@ -22,6 +22,11 @@ def dump_json(value: object) -> bytes:
     return msgspec.json.encode(dump(value))
 
 
+def dump_flat(value: object) -> bytes:
+    """As `dump_json`, many times faster, for a value whose fields are all text, numbers and None."""
+    return msgspec.json.encode(value)
+
+
 def dump(value: object) -> Any:
     """Any of our values as plain dicts, lists and scalars."""
     return _STRICT.unstructure(value)

@@ -15,7 +15,7 @@ import trio
 from colony_core.access import Identity, redacted
 
 from .audit import LEFT, Scope, Send
-from .scope import CODE, IDENTITY, REQUEST_ID, ROUTE, TARGET
+from .scope import CODE, FRAMES, IDENTITY, REQUEST_ID, ROUTE, TARGET
 
 HEADER = b"x-request-id"
 _GIVEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
@@ -52,6 +52,8 @@ class Account:
             self._bytes += len(message.get("body") or b"")
         elif kind == "websocket.send":
             self._bytes += len(message.get("bytes") or (message.get("text") or "").encode())
+        elif kind == FRAMES:
+            self._bytes += len(message["data"])
         await self._send(message)
 
     def close(self) -> None:

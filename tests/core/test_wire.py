@@ -33,6 +33,13 @@ def test_a_wrong_body_is_refused_with_the_path_of_each_mistake(body: bytes, said
     assert said in caught.value.message
 
 
+def test_a_flat_value_is_written_as_any_other_is() -> None:
+    line = views.LogLineView(
+        seq=7, at="2026-01-31T08:15:00.000Z", service="wéb", stream="out", text='a "quote"\x1b\u2028'
+    )
+    assert wire.dump_flat(line) == wire.dump_json(line)
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": "\xff"}', b"{'a': 1}", b'{"a": NaN}', b"[" * 100_000])
 def test_what_is_not_json_is_refused_as_such(body: bytes) -> None:
     with pytest.raises(Invalid) as caught:

@@ -367,26 +367,30 @@ class CardboardHouse:
         return LogPageView(lines=tuple(chosen[: choice.get("limit", 1000)]), first=self.first_line, last=last, missed=0)
 
     @asynccontextmanager
-    async def follow_log(
+    async def follow_log_pages(
         self, ref: str, *, after: int | None = None, services: frozenset[str] | None = None
-    ) -> AsyncIterator[AsyncIterator[LogLineView | Missed]]:
+    ) -> AsyncIterator[AsyncIterator[tuple[LogLineView | Missed, ...]]]:
         self.colony(ref)
         yield self._follow(after, services)
 
-    async def _follow(self, after: int | None, services: frozenset[str] | None) -> AsyncIterator[LogLineView | Missed]:
+    async def _follow(
+        self, after: int | None, services: frozenset[str] | None
+    ) -> AsyncIterator[tuple[LogLineView | Missed, ...]]:
         cursor = (self.lines[-1].seq if self.lines else 0) if after is None else after
         if cursor + 1 < self.first_line:
-            yield Missed(first=cursor + 1, last=self.first_line - 1)
+            yield (Missed(first=cursor + 1, last=self.first_line - 1),)
             cursor = self.first_line - 1
         while True:
             news = self.new_line
-            for line in self._after(cursor, services):
+            lines = self._after(cursor, services)
+            for line in lines:
                 cursor = line.seq
                 if line.text == "the end":
                     return
                 if line.text == "trouble":
                     raise Broken("log-broken", "the log cannot be read", "look at the disk")
-                yield line
+            if lines:
+                yield tuple(lines)
             await news.wait()
 
     def _after(self, seq: int, services: frozenset[str] | None) -> list[LogLineView]:

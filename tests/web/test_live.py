@@ -1,7 +1,7 @@
 """What does not end: log streams, events, commands. In memory where time matters, over real sockets where the kernel does."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from colony_core.bus import Bus
 from colony_core.events import ColonyCreated, HouseEvent
 from colony_web.auth import DRAINING, PEER
-from colony_web.live.stream import HEARTBEAT_SECONDS
+from colony_web.live.stream import HEARTBEAT_SECONDS, WAITING_PARTS, WRITE_BYTES, EventStream, send_joined
 
 from .conftest import OWNER
 from .house import CardboardHouse
@@ -168,6 +168,25 @@ async def test_lines_written_at_once_are_sent_at_once(serving: Start, house: Car
         chunks = said.count(b"\r\n") // 2
     assert said.count(b"event: line") == 200
     assert chunks < 100
+
+
+async def test_frames_are_joined_into_parts_and_few_parts_wait_for_a_slow_client(nursery: trio.Nursery) -> None:
+    taken: list[int] = []
+
+    def frames() -> Iterator[bytes]:
+        for number in range(10_000):
+            taken.append(number)
+            yield b"%06d" % number * 100
+
+    async def fill(send: trio.MemorySendChannel[bytes]) -> None:
+        await send_joined(frames(), send)
+
+    async with EventStream(fill) as stream:
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(taken) * 600 < (WAITING_PARTS + 2) * WRITE_BYTES
+        parts = [part async for part in stream]
+    assert b"".join(parts) == b"".join(b"%06d" % number * 100 for number in range(10_000))
+    assert len(parts) < 10_000 * 600 / WRITE_BYTES + 1
 
 
 @asynccontextmanager

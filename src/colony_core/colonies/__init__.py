@@ -9,7 +9,7 @@ from .colonies import Colonies
 from .colony import Colony
 from .commands import Running, command_environment, run_command
 from .environment import base_environment, read_env_files
-from .logs import follow_log, log_page
+from .logs import LogItems, follow_log, follow_log_pages, log_page
 from .manifest import Manifest, read_manifest, start_order
 from .means import KeeperPost, Means
 from .previews import resolve
@@ -22,6 +22,7 @@ __all__ = [
     "Colony",
     "ColonyState",
     "KeeperPost",
+    "LogItems",
     "Manifest",
     "Means",
     "Running",
@@ -31,6 +32,7 @@ __all__ = [
     "base_environment",
     "command_environment",
     "follow_log",
+    "follow_log_pages",
     "load_templates",
     "log_page",
     "read_env_files",

@@ -6,12 +6,12 @@ from contextlib import aclosing, asynccontextmanager
 from colony_core import clock
 from colony_core.errors import Invalid
 from colony_core.events import Missed
-from colony_core.processes import LogLine
-from colony_core.processes import Missed as Hole
+from colony_core.processes import LogLine, Page
 from colony_core.views import LogLineView, LogPageView
 
 from .colony import Colony
 
+LogItems = tuple[LogLineView | Missed, ...]
 MOST_LINES = 10_000
 MILLISECOND = 0.001
 """The steps of the times in a log."""
@@ -51,15 +51,32 @@ async def follow_log(
     colony: Colony, *, after: int | None = None, services: frozenset[str] | None = None
 ) -> AsyncIterator[AsyncIterator[LogLineView | Missed]]:
     """Every line behind number `after` (default: from now on) as it is written; holes come as Missed."""
+    async with follow_log_pages(colony, after=after, services=services) as pages, aclosing(_each(pages)) as items:
+        yield items
+
+
+@asynccontextmanager
+async def follow_log_pages(
+    colony: Colony, *, after: int | None = None, services: frozenset[str] | None = None
+) -> AsyncIterator[AsyncGenerator[LogItems, None]]:
+    """As `follow_log`, as many at once as there are."""
     start = await colony.last_line() if after is None else after
-    async with aclosing(_views(colony.log.follow(start, labels=services))) as views:
+    async with aclosing(_views(colony.log.pages(start, labels=services))) as views:
         yield views
 
 
-async def _views(lines: AsyncGenerator[LogLine | Hole, None]) -> AsyncGenerator[LogLineView | Missed, None]:
-    async with aclosing(lines):
-        async for line in lines:
-            yield view_of(line) if isinstance(line, LogLine) else Missed(first=line.first, last=line.last)
+async def _each(pages: AsyncGenerator[LogItems, None]) -> AsyncGenerator[LogLineView | Missed, None]:
+    async for items in pages:
+        for item in items:
+            yield item
+
+
+async def _views(pages: AsyncGenerator[Page, None]) -> AsyncGenerator[LogItems, None]:
+    async with aclosing(pages):
+        async for page in pages:
+            hole = page.missed
+            missed = () if hole is None else (Missed(first=hole.first, last=hole.last),)
+            yield (*missed, *map(view_of, page.lines))
 
 
 def view_of(line: LogLine) -> LogLineView:

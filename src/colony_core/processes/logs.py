@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 import trio
@@ -88,13 +89,20 @@ class LogBook:
 
         Close it (`aclosing`) when you leave it early.
         """
+        async with aclosing(self.pages(after, labels=labels)) as pages:
+            async for page in pages:
+                if page.missed is not None:
+                    yield page.missed
+                for line in page.lines:
+                    yield line
+
+    async def pages(self, after: int = 0, *, labels: frozenset[str] | None = None) -> AsyncGenerator[Page, None]:
+        """As `follow`, as many lines at once as there are, up to a page; a page has lines or tells of missed ones."""
         while True:
             grown = self._news.grown(self._name) if self._news is not None and self._news.connected else None
             page = await self.read(after, limit=FOLLOW_LINES, labels=labels)
-            if page.missed is not None:
-                yield page.missed
-            for line in page.lines:
-                yield line
+            if page.lines or page.missed is not None:
+                yield page
             if page.last < after:  # the log was lost and began anew, or a power cut took its end
                 after = page.last
             elif page.next > after:

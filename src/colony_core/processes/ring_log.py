@@ -21,7 +21,7 @@ Stream = Literal["out", "err", "note", "dropped"]
 PAGE_CHARACTERS = 8 * 1024 * 1024
 """A page ends, or begins, where its lines hold about so many: whoever writes long lines would else fill the memory of who reads them."""
 READ_BYTES = 256 * 1024
-BISECT_BYTES = 16 * 1024
+BISECT_BYTES = 4 * 1024
 """Below this a segment is searched from the front."""
 
 FLOAT_NOISE = 0.001
@@ -218,7 +218,7 @@ def _records_at(directory: Path, segment: Segment, offset: int) -> Iterator[Reco
     size = READ_BYTES // 16
     while chunk := _read_at(directory, segment, offset, size):
         offset += len(chunk)
-        size = READ_BYTES
+        size = min(2 * size, READ_BYTES)  # a page may be much smaller, and what is behind it is read in vain
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if (record := decode(line)) is None:

@@ -13,7 +13,7 @@ from colony_web.queries import LAST_EVENT_ID, FollowQuery, last_event_id, wanted
 from colony_web.rights import told_events
 from colony_web.routes import Call, Route
 
-from .stream import streamed, text_frame
+from .stream import send_joined, streamed, text_frame
 
 
 async def stream_events(house: House, call: Call) -> Response:
@@ -32,8 +32,7 @@ async def stream_events(house: House, call: Call) -> Response:
 async def _events(house: House, after: int, selection: Selection, send: trio.MemorySendChannel[bytes]) -> None:
     async with aclosing(house.journal.listen(after, selection=selection)) as batches:  # type: ignore[type-var]
         async for batch in batches:
-            for entry in batch:
-                await send.send(_frame(entry))
+            await send_joined(map(_frame, batch), send)
 
 
 def _frame(entry: Entry) -> bytes:

@@ -14,7 +14,7 @@ from colony_web.house import House
 from colony_web.queries import LAST_EVENT_ID, Count, Cursor, last_event_id, wanted_services
 from colony_web.routes import Call, Route
 
-from .stream import frame, streamed
+from .stream import frame, send_joined, streamed
 
 
 @attrs.frozen(kw_only=True)
@@ -55,21 +55,18 @@ async def _lines(
 ) -> None:
     if tail is not None:
         page = await house.log_page(ref, tail=tail, services=services)
-        for line in page.lines:
-            await send.send(_line(line))
+        await send_joined(map(_item, page.lines), send)
         after = max(page.last, page.lines[-1].seq if page.lines else 0)
-    async with house.follow_log(ref, after=after, services=services) as items:
-        async for item in items:
-            await send.send(_missed(item) if isinstance(item, Missed) else _line(item))
+    async with house.follow_log_pages(ref, after=after, services=services) as pages:
+        async for items in pages:
+            await send_joined(map(_item, items), send)
 
 
-def _line(line: LogLineView) -> bytes:
-    return frame("line", wire.dump(line), seq=line.seq)
-
-
-def _missed(hole: Missed) -> bytes:
-    count = hole.last - hole.first + 1
-    return frame("missed", {"first": hole.first, "last": hole.last, "count": count}, seq=hole.last)
+def _item(item: LogLineView | Missed) -> bytes:
+    if isinstance(item, Missed):
+        count = item.last - item.first + 1
+        return frame("missed", {"first": item.first, "last": item.last, "count": count}, seq=item.last)
+    return b"id: %d\nevent: line\ndata: %b\n\n" % (item.seq, wire.dump_flat(item))
 
 
 ROUTES = (

@@ -1,6 +1,6 @@
 """Server-sent events as a body for Quart: produced by a task of its own, joined per write, kept alive by comments."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +16,8 @@ from colony_web.house import House
 from colony_web.problems import problem_of
 
 HEARTBEAT_SECONDS = 15.0
-WAITING_FRAMES = 256
+WAITING_PARTS = 2
+"""Parts of about WRITE_BYTES that wait for a client: with what its connection holds, all that it costs."""
 RETRY_MILLISECONDS = 2000
 WRITE_BYTES = 64 * 1024
 
@@ -32,6 +33,20 @@ def text_frame(event: str, line: str, *, seq: int | None = None) -> bytes:
     """One server-sent event whose data is one line of text already."""
     head = f"id: {seq}\n" if seq is not None else ""
     return f"{head}event: {event}\ndata: {line}\n\n".encode()
+
+
+async def send_joined(frames: Iterable[bytes], send: trio.MemorySendChannel[bytes]) -> None:
+    """Sends many frames as few parts."""
+    parts: list[bytes] = []
+    size = 0
+    for each in frames:
+        parts.append(each)
+        size += len(each)
+        if size >= WRITE_BYTES:
+            await send.send(b"".join(parts))
+            parts, size = [], 0
+    if parts:
+        await send.send(b"".join(parts))
 
 
 def streamed(house: House, fill: Produce, *, ended: str) -> Response:
@@ -72,7 +87,7 @@ class EventStream(ResponseBody):
 
     def __init__(self, produce: Produce) -> None:
         self._produce = produce
-        self._send, self._receive = trio.open_memory_channel[bytes](WAITING_FRAMES)
+        self._send, self._receive = trio.open_memory_channel[bytes](WAITING_PARTS)
         self._nurseries = trio.open_nursery()
 
     async def __aenter__(self) -> "EventStream":
