@@ -71,6 +71,9 @@ def show_colony(output: Output, view: Mapping[str, Any]) -> None:
     if view["services"]:
         output.line("")
         services_table(output, view["services"])
+    if view.get("links"):
+        output.line("")
+        links_table(output, view["links"])
     if view["steps"]:
         output.line("")
         columns = [Column("STEP", whole=True), Column("WHAT"), Column("TOOK", right=True, whole=True)]
@@ -100,6 +103,25 @@ def services_table(output: Output, services: Sequence[Mapping[str, Any]]) -> Non
             Cell(clean(service["url"] or "-")), Cell(clean(service["reason"] or service["last_exit"] or "-")),
         ]
         for service in services
+    ]  # fmt: skip
+    output.table(columns, rows)
+
+
+def links_table(output: Output, links: Sequence[Mapping[str, Any]]) -> None:
+    """Whom a colony may reach, by which name, and why not."""
+    columns = [
+        Column("LINK", whole=True),
+        Column("NAME"),
+        Column("ADDRESS"),
+        Column("PORT", right=True),
+        Column("REASON"),
+    ]
+    rows = [
+        [
+            Cell(clean(link["to"])), Cell(clean(link["name"])), Cell(clean(link["address"] or "-")),
+            Cell(str(link["port"] or "any")), Cell(clean(link["reason"] or "-")),
+        ]
+        for link in links
     ]  # fmt: skip
     output.table(columns, rows)
 

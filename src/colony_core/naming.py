@@ -16,6 +16,10 @@ RESERVED_NAMES = frozenset(
 RESERVED_SERVICES = frozenset({"colony", "setup"})
 """Labels under which Colony itself writes into a colony's log."""
 
+COLONY_DOMAIN = "colony.internal"
+"""Below it names lead to addresses of cells. Not below `localhost`, which many programs take for 127.0.0.1 without asking; `internal` is a
+top-level name that is kept for such use and that nobody outside answers for."""
+
 _NAME = re.compile(NAME_PATTERN)
 _SERVICE = re.compile(SERVICE_PATTERN)
 _COLONY_ID = re.compile(r"^col_[0-9a-f]{16}$")
@@ -77,6 +81,11 @@ def service_host(service: str, colony: str, domain: str) -> str:
 def port_host(colony: str, port: int, domain: str) -> str:
     """Where a port of a colony is seen from outside: `hello-4001.colony.localhost`."""
     return f"{colony}-{port}.{domain}"
+
+
+def colony_address_name(colony: str, service: str | None = None) -> str:
+    """How a colony, or a service of it, is called in the cells of colonies that are linked to it: `api.hello.colony.internal`."""
+    return ".".join(label for label in (service, colony, COLONY_DOMAIN) if label)
 
 
 def service_variable(service: str) -> str:

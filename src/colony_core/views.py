@@ -40,6 +40,20 @@ class ServiceView:
 
 
 @attrs.frozen(kw_only=True)
+class LinkView:
+    """A link of a colony to another one, or to one service of it. `name` is what the colony calls it; `port` None means every port."""
+
+    to: str
+    colony: str
+    service: str | None
+    works: bool
+    reason: str
+    name: str
+    address: str | None
+    port: int | None
+
+
+@attrs.frozen(kw_only=True)
 class UsageView:
     """What a colony uses: counters whose difference over time is a rate. They begin anew with its cell.
 
@@ -94,6 +108,7 @@ class ColonyView:
     start_seconds: float | None
     steps: tuple[StepView, ...]
     services: tuple[ServiceView, ...]
+    links: tuple[LinkView, ...] = ()
     notes: tuple[str, ...]
     limits: dict[str, str]
     environment: dict[str, str]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -108,6 +109,19 @@ def doctor_lines(made: Path) -> None:
         assert machine.line("names") == ("ok", "192.0.2.53", "")
     with replaced("/etc/resolv.conf", "# nobody\n"):
         assert machine.line("names")[:2] == ("warn", "no nameserver")
+    with replaced("/etc/nsswitch.conf", "# hosts: resolve\nhosts: files mdns4_minimal [NOTFOUND=return] dns resolve\n"):
+        assert machine.line("names in colonies") == ("", "", "")
+    with replaced("/etc/nsswitch.conf", "hosts: files resolve [!UNAVAIL=return] dns\n"):
+        state, found, mend = machine.line("names in colonies")
+        assert (state, found.startswith("programs ask resolve"), mend.endswith("hosts: files dns")) == (
+            "warn",
+            True,
+            True,
+        )
+    Path("/run/nscd").mkdir()
+    Path("/run/nscd/socket").touch()
+    assert machine.line("names in colonies")[2] == "sudo systemctl disable --now nscd"
+    shutil.rmtree("/run/nscd")
 
     small = made.parent / "small"
     small.mkdir()

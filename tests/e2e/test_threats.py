@@ -99,6 +99,87 @@ def host_addresses() -> list[str]:
     ][:5]
 
 
+# ---- 6: agents reach each other
+
+LISTENER = """
+import os, socket, socketserver, threading
+class Say(socketserver.BaseRequestHandler):
+    def handle(self):
+        if isinstance(self.request, tuple):
+            self.request[1].sendto(b"here", self.client_address)
+        else:
+            self.request.sendall(b"here")
+for kind in (socketserver.ThreadingTCPServer, socketserver.ThreadingUDPServer):
+    class Both(kind):
+        address_family, allow_reuse_address = socket.AF_INET6, True
+        def server_bind(self):
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            super().server_bind()
+    threading.Thread(target=Both(("::", int(os.environ["PORT"])), Say).serve_forever).start()
+"""
+PROBE = """
+import json, socket, sys
+def answers(kind, address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    protocol = 0 if kind != "icmp" else socket.IPPROTO_ICMPV6 if ":" in address else socket.IPPROTO_ICMP
+    try:
+        with socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM, protocol) as sock:
+            sock.settimeout(2)
+            sock.connect(socket.getaddrinfo(address, 4001)[0][4])
+            if kind != "tcp":
+                sock.send(bytes([128 if ":" in address else 8, 0, 0, 0, 0, 0, 0, 1]))
+            return bool(sock.recv(100))
+    except OSError:
+        return False
+print(json.dumps([[kind, a] for a in sys.argv[1:] for kind in ("tcp", "udp", "icmp") if answers(kind, a)]))
+"""
+
+
+def test_6_colonies_reach_each_other_only_where_a_link_allows_it(daemon: Daemon) -> None:
+    listen = '[services.all]\ncommand = ["python3", "listener.py"]\nport = 4001\n'
+    names = ("ant", "bee", "cat")
+    for name in names:
+        daemon.spawn(name, listen, listener_py=LISTENER, probe_py=PROBE)
+    address = {name: daemon.until_ready(name)["address"] for name in names}
+    owner = {spelled: name for name in names for spelled in spellings(address[name])}
+
+    def reached() -> set[tuple[str, str, str]]:
+        found = set()
+        for name in names:
+            there = [spelled for spelled, other in owner.items() if other != name]
+            passed = json.loads(daemon.cli("exec", name, "--", "python3", "probe.py", *there).stdout)
+            found |= {(name, kind, spelled) for kind, spelled in passed}
+        return found
+
+    def link(name: str, *links: str) -> None:
+        (daemon.folder / f"app-{name}" / "colony.toml").write_text(f"[network]\nlinks = {json.dumps(links)}\n" + listen)
+        daemon.cli("apply", name)
+
+    def by_ipv4(one: str, other: str, *kinds: str) -> set[tuple[str, str, str]]:
+        spelled = (address[other], f"::ffff:{address[other]}")
+        return {(one, kind, at) for kind in kinds for at in spelled if (kind, at) != ("icmp", spelled[1])}
+
+    own = json.loads(daemon.cli("exec", "ant", "--", "python3", "probe.py", address["ant"]).stdout)
+    assert own == [[kind, address["ant"]] for kind in ("tcp", "udp", "icmp")], "the probe sees what is open"
+    assert reached() == set()
+    link("ant", "bee")
+    link("cat", "ant:all")
+    assert reached() == by_ipv4("ant", "bee", "tcp", "udp", "icmp") | by_ipv4("cat", "ant", "tcp", "udp")
+    daemon.kill()
+    daemon.start()
+    link("cat")
+    assert reached() == by_ipv4("ant", "bee", "tcp", "udp", "icmp")
+    link("ant")
+    assert reached() == set()
+
+
+def spellings(address: str) -> list[str]:
+    """An address, the same in IPv6's clothes, and what IPv6 would give that cable by itself; as seen from another cell."""
+    parts = [int(part) for part in address.split(".")]
+    local = f"fe80::c1:{parts[0]:x}ff:fe{parts[1]:02x}:{parts[2]:x}{parts[3]:02x}%eth0"
+    return [address, f"::ffff:{address}", local]
+
+
 # ---- 7: DNS rebinding
 
 

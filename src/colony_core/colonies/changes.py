@@ -62,6 +62,9 @@ def _manifest_changes(old: Manifest, new: Manifest) -> list[str]:
     for what in ("name", "description", "template", "terminal"):
         if getattr(old, what) != getattr(new, what):
             sentences.append(_from_to(what, getattr(old, what), getattr(new, what)))
+    was_linked, is_linked = ([str(link) for link in manifest.links] for manifest in (old, new))
+    sentences += [f"unlinked from {to}" for to in was_linked if to not in is_linked]
+    sentences += [f"linked to {to}" for to in is_linked if to not in was_linked]
     sentences += _variable_changes("environment", old.environment, new.environment)
     for what in ("requirements", "limits"):
         was, now = getattr(old, what), getattr(new, what)

@@ -27,6 +27,7 @@ from colony_core.views import ApplyView, NewColony
 from . import records
 from .changes import compare
 from .colony import Colony
+from .links import Links
 from .manifest import MANIFEST_FILE, Manifest, read_manifest, read_manifest_file
 from .means import Means
 from .records import ColonyRecord
@@ -50,6 +51,7 @@ class Colonies:
         self._by_id: dict[str, Colony] = {}
         self._by_name: dict[str, Colony] = {}
         self._reserved: set[str] = set()
+        self._links = Links(means, self.named)
 
     def __iter__(self) -> Iterator[Colony]:
         return iter(sorted(self._by_id.values(), key=lambda colony: colony.name))
@@ -103,12 +105,14 @@ class Colonies:
         self._reserved.add(name)
         try:
             manifest = await self._manifest(request.path, request.template)
-            colony = Colony(self._means, self._new_record(request, manifest, owner=owner))
+            self._links.check(name, owner, manifest)
+            colony = Colony(self._means, self._new_record(request, manifest, owner=owner), self._links)
             if request.dry_run:
                 return colony
             with trio.CancelScope(shield=True):  # recorded and planted, or neither
                 await self._means.store.write(lambda connection: records.add(connection, colony.record))
                 await self._plant_new(colony)
+                await self._try_links()
         except AlreadyExists as error:
             raise _taken(name) from error
         finally:
@@ -137,10 +141,14 @@ class Colonies:
         return found
 
     async def apply(self, colony: Colony, *, dry_run: bool) -> ApplyView:
-        """Reads the manifest again and takes over what changed; raises Invalid and changes nothing if it is wrong."""
+        """Reads the manifest again and takes over what changed; raises Invalid or NotAllowed and changes nothing if it is wrong.
+
+        Raises Broken (`firewall`, `no-forwarding`) where all was taken over but its links could not be opened or closed.
+        """
         async with colony.deciding:
             self._check_takes_wishes(colony)
             manifest = await self._manifest(colony.source, colony.record.template)
+            self._links.check(colony.name, colony.record.owner, manifest)
             changes = compare(colony.manifest, manifest)
             services = [colony.services[name] for name in changes.restarted if name in colony.services]
             restarted = tuple(s.name for s in services if s.state is not ServiceState.STOPPED)
@@ -156,6 +164,8 @@ class Colonies:
                         changes=changes.sentences,
                     )
                 )
+                with trio.CancelScope(shield=True):
+                    await self._links.renew(self._by_id.values())
         return ApplyView(colony=colony.view(), changes=changes.sentences, restarted=restarted, dry_run=dry_run)
 
     async def remove(self, colony: Colony) -> None:
@@ -182,11 +192,12 @@ class Colonies:
         """Plants every recorded colony; what was wanted to run is found again or started, what was being removed is removed."""
         self._supervisor = supervisor
         for record in await self._means.store.read(records.living):
-            colony = Colony(self._means, record)
-            await self._plant(colony)
-            if record.wanted is Wanted.RUNNING:
+            await self._plant(Colony(self._means, record, self._links))
+        await self._try_links()  # before anything moves: what an earlier daemon opened is as it shall be
+        for colony in list(self._by_id.values()):
+            if colony.wanted is Wanted.RUNNING:
                 colony.ask_start()
-            elif record.wanted is Wanted.STOPPED:
+            elif colony.wanted is Wanted.STOPPED:
                 colony.ask_sweep()
             else:
                 colony.ask_remove(self._forget)
@@ -202,6 +213,14 @@ class Colonies:
         async with trio.open_nursery() as nursery:
             for colony in self._by_id.values():
                 nursery.start_soon(colony.halt)
+
+    async def _try_links(self) -> None:
+        """What stands in the way is shown with each link, and tried again at every change."""
+        try:
+            with trio.CancelScope(shield=True):
+                await self._links.renew(self._by_id.values())
+        except ColonyError as error:
+            logger.error("links between colonies are not as they should be: %s", error)
 
     async def _plant(self, colony: Colony) -> None:
         child = await self._supervisor.start_child(colony.tree_spec())
@@ -236,6 +255,7 @@ class Colonies:
         await self._means.store.write(lambda connection: records.change(connection, colony.id, **nothing))
         self._by_id.pop(colony.id, None)
         self._by_name.pop(colony.name, None)
+        await self._try_links()
         colony.enter(ColonyState.STOPPED, "removed")
         self._means.bus.publish(ColonyRemoved(colony=colony.name, colony_id=colony.id, owner=colony.record.owner))
 

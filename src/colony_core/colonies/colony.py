@@ -41,6 +41,7 @@ from .build import build
 from .changes import compare
 from .jobs import Job, Jobs
 from .launching import user_name
+from .links import Links
 from .manifest import Manifest, start_order
 from .means import Means
 from .records import ColonyRecord
@@ -52,6 +53,7 @@ from .terminals import Terminals
 
 OWNER, CELL, NAMES, TERMINALS = "(owner)", "(cell)", "(names)", "(terminals)"
 """Children of a colony that are no services; no service can have such a name."""
+NAMES_PORT = 53
 _TOLD_AS_THEY_ARE = frozenset({ServiceState.RESTARTING, ServiceState.STOPPING})
 
 logger = logging.getLogger("colony.colonies")
@@ -60,8 +62,9 @@ logger = logging.getLogger("colony.colonies")
 class Colony:
     """One colony, as long as it is known; up or not."""
 
-    def __init__(self, means: Means, record: ColonyRecord) -> None:
+    def __init__(self, means: Means, record: ColonyRecord, links: Links) -> None:
         self.means = means
+        self.links = links
         self.record = record
         self.id = record.id
         self.name = record.name
@@ -121,6 +124,7 @@ class Colony:
             start_seconds=self.start_seconds,
             steps=self.steps,
             services=tuple(service.view() for service in self.services.values()),
+            links=self.links.views(self),
             notes=tuple(notes),
             limits=dict(self.manifest.limits),
             environment=dict(self.manifest.requirements),
@@ -314,7 +318,9 @@ class Colony:
         self._running_reason()
 
     async def _start_names(self) -> None:
-        if self.cell is not None and self.cell.unanswered(self.means.nameservers):
+        """Unless a service is a nameserver itself: it may want port 53 of every address."""
+        answers_itself = any(spec.port == NAMES_PORT for spec in self.manifest.services)
+        if self.cell is not None and self.cell.nameservers(self.means.nameservers) and not answers_itself:
             names = ChildSpec(id="resolver", run=self._serve_names, restart=Restart.PERMANENT, grace=1.0)
             await self._grown().start_child(supervisor_spec(NAMES, [names], restart=Restart.TEMPORARY))
 
@@ -494,7 +500,8 @@ class Colony:
 
     async def _serve_names(self, *, status: Status) -> None:
         assert self.cell is not None
-        await serve_names(self.cell, self.means.nameservers, task_status=status)
+        lookup = partial(self.links.lookup, self)
+        await serve_names(self.cell, self.means.nameservers, lookup=lookup, task_status=status)
 
     # ---- what the build tells
 

@@ -64,6 +64,17 @@ class SetupCommand:
     timeout: float = 600.0
 
 
+@attrs.frozen
+class Link:
+    """Another colony that this one may reach, or one service of it."""
+
+    colony: str
+    service: str | None = None
+
+    def __str__(self) -> str:
+        return self.colony if self.service is None else f"{self.colony}:{self.service}"
+
+
 @attrs.frozen(kw_only=True)
 class Service:
     """One service. `command` is an argument list, `command_text` one line for people; `grace` None means the house's."""
@@ -97,6 +108,7 @@ class Manifest:
     services: tuple[Service, ...] = ()
     setup: tuple[SetupCommand, ...] = ()
     terminal: str | None = None
+    links: tuple[Link, ...] = ()
     limits: dict[str, str] = attrs.field(factory=dict)
     agent: AgentSettings = attrs.field(factory=AgentSettings)
     text: str = ""

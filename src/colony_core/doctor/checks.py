@@ -14,9 +14,13 @@ import attrs
 
 from colony_core import isolation, processes
 from colony_core.config import Config
+from colony_core.errors import ColonyError
+from colony_core.remote import Client, Target, calls
 
 State = Literal["ok", "warn", "broken"]
 RESOLV_CONF = Path("/etc/resolv.conf")
+NSSWITCH = Path("/etc/nsswitch.conf")
+NSCD = Path("/run/nscd/socket")
 FEW_BYTES = 2**30
 
 
@@ -70,6 +74,39 @@ def _names(_: Config) -> Iterator[Finding]:
     found = ", ".join(servers) if servers else "no nameserver"
     mend = "" if servers else f"name a nameserver in {RESOLV_CONF}"
     yield Finding("names", "ok" if servers else "warn", found, mend)
+    if (by := _passes_by_dns()) is not None:
+        what = f"programs ask {by} of the host, not DNS: in colonies they find no siblings and no linked colonies"
+        mend = f"in {NSSWITCH}: hosts: files dns" if by == "resolve" else "sudo systemctl disable --now nscd"
+        yield Finding("names in colonies", "warn", what, mend)
+
+
+def _passes_by_dns() -> str | None:
+    """Who looks names up for the C library without asking at the addresses of resolv.conf (nsswitch.conf(5), nscd(8)); None: nobody."""
+    if NSCD.exists():
+        return "nscd"
+    try:
+        lines = NSSWITCH.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    words = next((line.partition("#")[0].split()[1:] for line in lines if line.split()[:1] == ["hosts:"]), [])
+    services = [word for word in words if word in ("resolve", "dns")]
+    return "resolve" if services[:1] == ["resolve"] else None
+
+
+def _links(config: Config) -> Iterator[Finding]:
+    if not _answers(config.folders.socket):
+        return
+    try:
+        views = Client(Target(socket=str(config.folders.socket)), answer_seconds=5.0).send_raw(calls.colonies())
+    except ColonyError as error:
+        yield Finding("links", "warn", f"the daemon does not say: {error.message}", "colony status")
+        return
+    links = [(view["name"], link) for view in views if view["state"] == "running" for link in view.get("links", ())]
+    for name, link in links:
+        if not link["works"]:
+            yield Finding("links", "warn", f"{name} to {link['to']}: {link['reason']}", f"colony show {name}")
+    if links and all(link["works"] for _, link in links):
+        yield Finding("links", "ok", f"{len(links)} between colonies")
 
 
 def _folders(config: Config) -> Iterator[Finding]:
@@ -174,5 +211,6 @@ _CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _names,
     _folders,
     _daemon,
+    _links,
     _caddy,
 )

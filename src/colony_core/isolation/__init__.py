@@ -3,7 +3,8 @@
 The story: `trial` finds out which of the `modes` works here; `kernel` is the one thread that changes networks; `builder` says what it
 does, with requests that `netlink` has encoded, and marks all it makes as ours; `opening` opens the `walls`, which keep the slots and pace
 what the kernel has to clean up; `cell` is the handle, whose sockets are born inside; `firewall` keeps colonies apart with one static
-ruleset; `names` answers DNS inside a cell where the host's resolver listens on loopback. `fake` is cardboard, for tests that ask for it.
+ruleset, and `passages` lets some of them reach others; `names` answers inside a cell at the addresses of the host's resolvers, in the words
+of `dns`. `fake` is cardboard, for tests that ask for it.
 """
 
 from .addresses import Addresses, AddressPlan
@@ -11,8 +12,9 @@ from .cell import Cell, Listener, Step, Traffic, kill_namespace, pids_in
 from .fake import FakeIsolation, open_fake_isolation
 from .firewall import EgressReport, docker_blocks_forwarding, firewall_stands
 from .modes import Mode, ModeReport
-from .names import host_nameservers, needs_forwarding, serve_names
+from .names import Lookup, host_nameservers, needs_forwarding, serve_names
 from .opening import open_isolation
+from .passages import Passage
 from .rootless import enter_rootless, is_rootless
 from .trial import choose_mode, probe
 from .usage import Processes, processes_in
@@ -26,8 +28,10 @@ __all__ = [
     "FakeIsolation",
     "Isolation",
     "Listener",
+    "Lookup",
     "Mode",
     "ModeReport",
+    "Passage",
     "Processes",
     "Step",
     "Traffic",

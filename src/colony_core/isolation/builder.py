@@ -83,6 +83,17 @@ class Builder:
             undo.pop_all()
         return cell
 
+    def address(self, name: str) -> str | None:
+        """The address of the cell that `adopt` would find."""
+        fd = _open_namespace(self._path(name))
+        if fd is None:
+            return None
+        try:
+            at = self._addresses_of(name, fd)
+        finally:
+            os.close(fd)
+        return None if at is None else at.cell_ip
+
     def found(self) -> tuple[str, ...]:
         """The names in our folder under which something of ours is bound."""
         prefix = naming.namespace_name("")

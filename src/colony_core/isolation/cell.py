@@ -17,7 +17,17 @@ import trio
 from colony_core.errors import TooSlow
 
 from .addresses import Addresses
-from .netlink import CELL_INDEX, STATS64, NetlinkError, find_link, loopback_address, messages, transact
+from .netlink import (
+    CELL_INDEX,
+    FOR_EVER,
+    STATS64,
+    NetlinkError,
+    drop_loopback_address,
+    find_link,
+    loopback_address,
+    messages,
+    transact,
+)
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -57,6 +67,20 @@ class Traffic:
     sent: int = 0
 
 
+@attrs.frozen
+class Nameserver:
+    """An address of the host's resolv.conf, for which a socket inside the cell answers.
+
+    `passes_on`: what is not a colony's name is asked of the host's resolver. `stands_in`: the cell reaches that resolver itself, when
+    nobody answers in here. `given`: the address is not the cell's until it is given to it.
+    """
+
+    address: str
+    passes_on: bool
+    stands_in: bool
+    given: bool
+
+
 class Cell:
     """A namespace with its cable and addresses. Made and ended by Isolation; a destroyed cell answers every call with OSError."""
 
@@ -74,7 +98,9 @@ class Cell:
         self.steps = steps
         self.fd = fd
         self.routed = True
-        """Whether there is a way out; told by Isolation."""
+        """Whether it is left to the cable what gets out; told by Isolation."""
+        self.egress = True
+        """Whether the cell is meant to reach the outside; told by Isolation."""
         self._kernel = kernel
 
     def __repr__(self) -> str:
@@ -129,20 +155,29 @@ class Cell:
         self._check()
         return await kill_namespace(self.inode)
 
-    def unanswered(self, nameservers: Iterable[str]) -> tuple[str, ...]:
-        """Those of the host's nameservers that cannot be reached from in here: loopback's, and without a way out all of them."""
-        return tuple(s for s in dict.fromkeys(nameservers) if not self.routed or ipaddress.ip_address(s).is_loopback)
+    def nameservers(self, of_host: Iterable[str]) -> tuple[Nameserver, ...]:
+        """How each of the host's nameservers is answered for in here; without any it is 127.0.0.1, as resolv.conf(5) has it."""
+        return tuple(self._nameserver(address) for address in dict.fromkeys(of_host) or ("127.0.0.1",))
 
-    async def own(self, address: str) -> None:
-        """Gives the cell's loopback an address more, so that a socket inside can answer for it; twice is fine."""
-        await self._kernel.run(self._own, address)
+    def _nameserver(self, address: str) -> Nameserver:
+        loopback = ipaddress.ip_address(address).is_loopback
+        reached = self.routed and self.egress and not loopback and ":" not in address
+        return Nameserver(address, passes_on=loopback or self.egress, stands_in=reached, given=not loopback)
 
-    def _own(self, address: str) -> None:
+    async def own(self, address: str, *, seconds: int = FOR_EVER) -> None:
+        """Gives the cell's loopback an address more, for so many seconds from now, so that a socket inside can answer for it."""
+        await self._kernel.run(self._loopback, loopback_address(address, seconds=seconds), errno.EEXIST)
+
+    async def disown(self, address: str) -> None:
+        """Takes such an address away again; one that is not there is fine."""
+        await self._kernel.run(self._loopback, drop_loopback_address(address), errno.EADDRNOTAVAIL)
+
+    def _loopback(self, request: bytes, fine: int) -> None:
         with self._socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
             try:
-                transact(sock, loopback_address(address), 1)
+                transact(sock, request, 1)
             except NetlinkError as error:
-                if error.errno != errno.EEXIST:
+                if error.errno != fine:
                     raise
 
     def _traffic(self) -> Traffic:

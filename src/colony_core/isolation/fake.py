@@ -11,9 +11,10 @@ import trio
 from colony_core import naming
 from colony_core.errors import AlreadyExists
 
-from .cell import Cell, Listener, Socket, Step, Traffic, _listening
+from .cell import Cell, Listener, Nameserver, Socket, Step, Traffic, _listening
 from .firewall import EgressReport
 from .modes import Mode
+from .passages import Passage
 from .walls import Isolation
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class FakeCell(Cell):
         self.inode = self.path.stat().st_ino
         self.steps = (Step("namespace", 0.0, "fake"), Step("veth", 0.0, "fake"))
         self.fd = 0
-        self.routed = True
+        self.routed = self.egress = True
 
     async def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> Socket:
         """A socket of this process's network."""
@@ -64,12 +65,16 @@ class FakeCell(Cell):
         await trio.lowlevel.checkpoint()
         return 0
 
-    def unanswered(self, nameservers: Iterable[str]) -> tuple[str, ...]:
-        """None: the host's network reaches what the host reaches."""
+    def nameservers(self, of_host: Iterable[str]) -> tuple[Nameserver, ...]:
+        """None: whatever the host's programs ask, they ask the host."""
         return ()
 
-    async def own(self, address: str) -> None:
+    async def own(self, address: str, *, seconds: int = 0) -> None:
         """Nothing: the loopback here is the host's."""
+        await trio.lowlevel.checkpoint()
+
+    async def disown(self, address: str) -> None:
+        """Nothing, as well."""
         await trio.lowlevel.checkpoint()
 
 
@@ -79,6 +84,7 @@ class FakeIsolation(Isolation):
     def __init__(self) -> None:
         self.mode = Mode.ROOTLESS
         self.egress = EgressReport(True, "the host's own: these walls are fakes")
+        self.trouble = ""
         self.standing: dict[str, FakeCell] = {}
 
     @property
@@ -90,6 +96,10 @@ class FakeIsolation(Isolation):
     def networks(self) -> tuple[int, ...]:
         """None of their own."""
         return ()
+
+    async def allow(self, passages: Iterable[Passage]) -> None:
+        """Nothing: cardboard keeps nobody from anybody."""
+        await trio.lowlevel.checkpoint()
 
     async def build(self, name: str, *, slot: int | None = None) -> Cell:
         """A cell of cardboard; raises AlreadyExists as a real one would."""

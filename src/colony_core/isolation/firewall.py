@@ -1,12 +1,15 @@
 """One static ruleset for all cells, by the group of their host ends; no rule per colony.
 
-Colonies do not reach each other nor the host's ports, cannot send in another's name, and reach the outside by NAT.
+Colonies do not reach each other nor the host's ports, cannot send in another's name, and reach the outside by NAT. Who may reach whom
+after all stands in two sets, by addresses. What passes between cells is judged by who began the conversation: answers pass, calls the
+other way do not, and a conversation ends with the passage that it came by.
 """
 
 import os
 import shutil
 import subprocess
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -22,8 +25,10 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
 
 _RULES = """
 table inet {table}
-delete table inet {table}
+flush table inet {table}
 table inet {table} {{
+  set passages {{ type ipv4_addr . ipv4_addr; }}
+  set port_passages {{ type ipv4_addr . ipv4_addr . inet_proto . inet_service; }}
   chain prerouting {{
     type filter hook prerouting priority -300; policy accept;
     iifgroup {group} fib saddr . iif oif missing counter drop
@@ -31,10 +36,17 @@ table inet {table} {{
   chain forward {{
     type filter hook forward priority filter; policy accept;
     iifgroup != {group} oifgroup != {group} accept
+    iifgroup {group} oifgroup {group} goto between
     ct state established,related accept
-    iifgroup {group} oifgroup {group} counter reject with icmpx admin-prohibited
     iifgroup {group} {egress}
     oifgroup {group} counter drop
+  }}
+  chain between {{
+    ct state invalid counter drop
+    ct original ip saddr . ct original ip daddr @passages accept
+    meta l4proto {{ tcp, udp }} ct original ip saddr . ct original ip daddr . meta l4proto . ct original proto-dst @port_passages accept
+    ct state related meta l4proto icmp accept
+    counter reject with icmpx admin-prohibited
   }}
   chain input {{
     type filter hook input priority filter; policy accept;
@@ -50,6 +62,15 @@ table inet {table} {{
   }}
 }}
 """
+
+
+@attrs.frozen
+class Opening:
+    """From one cell's address to another's, to one port (TCP and UDP) or to all that is there."""
+
+    source: str
+    target: str
+    port: int | None = None
 
 
 @attrs.frozen
@@ -69,7 +90,7 @@ def table_name(run_dir: Path) -> str:
 
 
 def rules(table: str, base: str, *, egress: bool) -> str:
-    """The whole ruleset as text for nft(8); loading it replaces what was there under its name."""
+    """The whole ruleset as text for nft(8); loading it replaces what was there under its name, but for the openings: those are kept."""
     verdict = "accept" if egress else "counter reject with icmpx admin-prohibited"
     return _RULES.format(table=table, group=LINK_GROUP, base=base, egress=verdict)
 
@@ -87,6 +108,25 @@ def find_nft() -> str:
 def load(table: str, base: str, *, egress: bool) -> None:
     """Loads the ruleset in the calling thread's network. Raises Missing, Broken (`firewall`)."""
     _nft("-f", "-", feed=rules(table, base, egress=egress))
+
+
+def openings(table: str, wanted: Iterable[Opening]) -> str:
+    """As text for nft(8): from now on there are these openings and no others, in one step."""
+    lines = [f"flush set inet {table} passages", f"flush set inet {table} port_passages"]
+    for each in sorted(set(wanted), key=lambda each: (each.source, each.target, each.port or 0)):
+        pair = f"{each.source} . {each.target}"
+        if each.port is None:
+            lines.append(f"add element inet {table} passages {{ {pair} }}")
+        else:
+            lines += [
+                f"add element inet {table} port_passages {{ {pair} . {kind} . {each.port} }}" for kind in ("tcp", "udp")
+            ]
+    return "\n".join([*lines, ""])
+
+
+def set_openings(table: str, wanted: Iterable[Opening]) -> None:
+    """Makes these the only openings, in the calling thread's network. Raises Missing, Broken (`firewall`); nothing is changed then."""
+    _nft("-f", "-", feed=openings(table, wanted))
 
 
 def unload(table: str) -> None:

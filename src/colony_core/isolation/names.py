@@ -1,29 +1,38 @@
-"""Names inside a cell where the host's resolver listens on loopback.
+"""Names inside a cell.
 
-The cell reads the host's /etc/resolv.conf, but its 127.0.0.53 is its own and nobody answers there. So a socket born inside answers, and
-passes each question on to the host's resolver from the host's side.
-Nothing is decoded: a question is its id and its bytes (RFC 1035, 7766).
+A cell reads the host's /etc/resolv.conf, so a socket born inside answers at the addresses that stand there: for the colony's own names
+itself, and for all others by passing the question on to the host's resolver from the host's side, as it is (RFC 1035, 7766).
+
+Where the cell reaches that resolver without us, the address is given to its loopback for half a minute at a time only: when nobody renews
+that, because the daemon was killed, questions take the cable again.
 """
 
 import ipaddress
 import socket
 import struct
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import attrs
 import trio
 
+from . import dns
+from .cell import Nameserver
+from .dns import HEADER_BYTES
+
 Socket = socket.socket
+Lookup = Callable[[str], tuple[str, ...] | None]
+"""The addresses of a name; none where there is no such colony or service, None where it is no name of a colony at all."""
 PORT = 53
 MOST_QUESTIONS = 200
 ANSWER_SECONDS = 5.0
-HEADER_BYTES = 12
 LONGEST_UDP_BYTES = 4096
 LONGEST_TCP_BYTES = 65535
 IDLE_SECONDS = 10.0
+LEASE_SECONDS, RENEWAL_SECONDS = 30, 10.0
 
 
 class Inside(Protocol):
@@ -31,9 +40,11 @@ class Inside(Protocol):
 
     async def socket(self, family: int = ..., kind: int = ...) -> Socket: ...
 
-    async def own(self, address: str) -> None: ...
+    async def own(self, address: str, *, seconds: int = ...) -> None: ...
 
-    def unanswered(self, nameservers: Iterable[str]) -> tuple[str, ...]: ...
+    async def disown(self, address: str) -> None: ...
+
+    def nameservers(self, of_host: Iterable[str]) -> tuple[Nameserver, ...]: ...
 
 
 def host_nameservers(resolv_conf: Path) -> tuple[str, ...]:
@@ -58,32 +69,79 @@ def needs_forwarding(nameservers: Iterable[str]) -> tuple[str, ...]:
     return tuple(server for server in nameservers if ipaddress.ip_address(server).is_loopback)
 
 
+def nothing_is_known(_name: str) -> tuple[str, ...] | None:
+    """For cells without names of their own."""
+    return None
+
+
 async def serve_names(
     cell: Inside,
     nameservers: Iterable[str],
     *,
+    lookup: Lookup = nothing_is_known,
     port: int = PORT,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answers inside the cell, UDP and TCP, for each of `nameservers` that it cannot reach itself, until cancelled; else it only waits.
+    """Answers inside the cell, UDP and TCP, for each of the host's `nameservers`, until cancelled.
 
-    `port` is the host's side. A socket of the host's asks, so that names resolve even where the cell has no way out.
+    `port` is the host's side. A socket of the host's asks, so that names resolve even where the cell has no way out; a cell that is to have
+    none is refused all names but those that `lookup` knows.
 
     Questions beyond 200 at a time are dropped, as a busy resolver would; a question without an answer is forgotten after five seconds.
     """
     limit = trio.CapacityLimiter(MOST_QUESTIONS)
-    async with trio.open_nursery() as nursery:
-        for server in cell.unanswered(nameservers):
-            if not ipaddress.ip_address(server).is_loopback:
-                await cell.own(server)
-            questions = await _bound(cell, server, socket.SOCK_DGRAM)
-            nursery.start_soon(_serve_udp, questions, server, port, limit)
-            calls = await _bound(cell, server, socket.SOCK_STREAM)
-            calls.listen(MOST_QUESTIONS)
-            handler = partial(_serve_tcp, server=server, port=port, limit=limit)
-            nursery.start_soon(trio.serve_listeners, handler, [trio.SocketListener(calls)])
-        task_status.started()
-        await trio.sleep_forever()
+    servers = cell.nameservers(nameservers)
+    try:
+        async with trio.open_nursery() as nursery:
+            for server in servers:
+                desk = _Desk(lookup, (server.address, port) if server.passes_on else None, limit)
+                if server.given:
+                    await _own(cell, server)
+                questions = await _bound(cell, server.address, socket.SOCK_DGRAM)
+                nursery.start_soon(_serve_udp, questions, desk)
+                calls = await _bound(cell, server.address, socket.SOCK_STREAM)
+                calls.listen(MOST_QUESTIONS)
+                nursery.start_soon(trio.serve_listeners, partial(_serve_tcp, desk=desk), [trio.SocketListener(calls)])
+            task_status.started()
+            while True:
+                await trio.sleep(RENEWAL_SECONDS)
+                for server in servers:
+                    if server.stands_in:
+                        await _own(cell, server)
+    finally:
+        with trio.CancelScope(shield=True):
+            for server in servers:
+                if server.stands_in:
+                    with suppress(OSError):  # the cell is gone
+                        await cell.disown(server.address)
+
+
+@attrs.frozen
+class _Desk:
+    """Where questions come in: who knows the colony's names, which resolver is asked for the others, and how many at once."""
+
+    lookup: Lookup
+    resolver: tuple[str, int] | None
+    limit: trio.CapacityLimiter
+
+    def answer(self, packet: bytes) -> bytes | None:
+        """What can be said at once, nothing to what is no question; None where the resolver is to be asked."""
+        question = dns.read_question(packet)
+        addresses = self.lookup(question.name) if question is not None else None
+        if question is not None and addresses is not None:
+            if addresses:
+                return dns.answer(packet, question, addresses)
+            return dns.decline(packet, question, dns.NO_SUCH_NAME)
+        if self.resolver is not None:
+            return None
+        return dns.decline(packet, question, dns.REFUSED) if question is not None else b""
+
+
+async def _own(cell: Inside, server: Nameserver) -> None:
+    if server.stands_in:
+        await cell.own(server.address, seconds=LEASE_SECONDS)
+    else:
+        await cell.own(server.address)
 
 
 async def _bound(cell: Inside, server: str, kind: int) -> trio.socket.SocketType:
@@ -99,30 +157,31 @@ async def _bound(cell: Inside, server: str, kind: int) -> trio.socket.SocketType
     return sock
 
 
-async def _serve_udp(questions: trio.socket.SocketType, server: str, port: int, limit: trio.CapacityLimiter) -> None:
+async def _serve_udp(questions: trio.socket.SocketType, desk: _Desk) -> None:
     with questions:
         async with trio.open_nursery() as nursery:
             while True:
                 try:
                     question, asker = await questions.recvfrom(LONGEST_UDP_BYTES)
+                    if len(question) <= HEADER_BYTES:
+                        continue
+                    if (answer := desk.answer(question)) is not None:
+                        if answer:
+                            await questions.sendto(answer, asker)
+                        continue
                 except OSError:  # an ICMP error of an earlier answer, told on this socket
                     continue
-                if len(question) > HEADER_BYTES and limit.available_tokens > 0:
-                    nursery.start_soon(_pass_on, questions, question, asker, (server, port), limit)
+                if desk.limit.available_tokens > 0:
+                    nursery.start_soon(_pass_on, questions, question, asker, desk)
 
 
-async def _pass_on(
-    questions: trio.socket.SocketType,
-    question: bytes,
-    asker: tuple[Any, ...],
-    resolver: tuple[str, int],
-    limit: trio.CapacityLimiter,
-) -> None:
-    async with limit:
-        family = socket.AF_INET6 if ":" in resolver[0] else socket.AF_INET
+async def _pass_on(questions: trio.socket.SocketType, question: bytes, asker: tuple[Any, ...], desk: _Desk) -> None:
+    assert desk.resolver is not None
+    async with desk.limit:
+        family = socket.AF_INET6 if ":" in desk.resolver[0] else socket.AF_INET
         with trio.move_on_after(ANSWER_SECONDS), trio.socket.socket(family, socket.SOCK_DGRAM) as line:
             try:
-                await line.connect(resolver)
+                await line.connect(desk.resolver)
                 await line.send(question)
                 while True:
                     answer = await line.recv(LONGEST_TCP_BYTES)
@@ -133,21 +192,28 @@ async def _pass_on(
                 return
 
 
-async def _serve_tcp(stream: trio.SocketStream, *, server: str, port: int, limit: trio.CapacityLimiter) -> None:
-    """One connection from inside is one to the resolver; both end together, or when neither says anything for a while."""
-    async with stream:
-        if limit.available_tokens <= 0:
+async def _serve_tcp(stream: trio.SocketStream, *, desk: _Desk) -> None:
+    """One connection from inside is at most one to the resolver; both end together, or when neither says anything for a while."""
+    async with stream, AsyncExitStack() as stack:
+        if desk.limit.available_tokens <= 0:
             return
-        async with limit:
+        resolver = None
+        async with desk.limit:
             with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, EOFError):
-                with trio.fail_after(IDLE_SECONDS):
-                    question = await _message(stream)  # before the resolver is called: many connect and say nothing
-                async with await trio.open_tcp_stream(server, port) as resolver:
-                    while True:
-                        with trio.fail_after(IDLE_SECONDS):
-                            await resolver.send_all(question)
-                            await stream.send_all(await _message(resolver))
-                            question = await _message(stream)
+                while True:
+                    with trio.fail_after(IDLE_SECONDS):
+                        question = await _message(stream)
+                        answer = desk.answer(question[2:])
+                        if answer == b"":
+                            return
+                        if answer is not None:
+                            await stream.send_all(struct.pack(">H", len(answer)) + answer)
+                            continue
+                        if resolver is None:  # not before: many connect and say nothing
+                            assert desk.resolver is not None
+                            resolver = await stack.enter_async_context(await trio.open_tcp_stream(*desk.resolver))
+                        await resolver.send_all(question)
+                        await stream.send_all(await _message(resolver))
 
 
 async def _message(stream: trio.SocketStream) -> bytes:

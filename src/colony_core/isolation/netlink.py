@@ -16,12 +16,14 @@ from typing import Any
 
 import attrs
 
-REQUEST, ACK, CREATE, EXCLUSIVE, DUMP = 1, 4, 0x400, 0x200, 0x300
+REQUEST, ACK, CREATE, EXCLUSIVE, REPLACE, DUMP = 1, 4, 0x400, 0x200, 0x100, 0x300
 ERROR, DONE = 2, 3
-NEWLINK, DELLINK, GETLINK, NEWADDR, GETADDR, NEWROUTE, GETROUTE, NEWNEIGH = 16, 17, 18, 20, 22, 24, 26, 28
+NEWLINK, DELLINK, GETLINK, NEWADDR, DELADDR, GETADDR, NEWROUTE, GETROUTE, NEWNEIGH = 16, 17, 18, 20, 21, 22, 24, 26, 28
 NEWLINKPROP, DELLINKPROP = 108, 109
 NO_LINK_LOCAL = 1
 NO_DUPLICATE_SEARCH = 2
+IFA_CACHEINFO = 6
+FOR_EVER = 0xFFFFFFFF
 SOL_NETLINK, CAP_ACK, EXT_ACK = 270, 10, 11
 PERMANENT = 0x80
 CELL_INDEX = 100
@@ -232,15 +234,24 @@ def drop_alias(ifindex: int, name: str) -> bytes:
     return _property(DELLINKPROP, 0, ifindex, name)
 
 
-def loopback_address(address: str) -> bytes:
-    """Gives loopback another address of its own."""
+def loopback_address(address: str, *, seconds: int = FOR_EVER) -> bytes:
+    """Gives loopback another address of its own, for so many seconds from now; the kernel takes it away then."""
+    lifetime = struct.pack("=HHIIII", 20, IFA_CACHEINFO, seconds, seconds, 0, 0)
+    return _loopback(NEWADDR, CREATE | REPLACE, address, lifetime)
+
+
+def drop_loopback_address(address: str) -> bytes:
+    """Takes such an address away."""
+    return _loopback(DELADDR, 0, address, b"")
+
+
+def _loopback(kind: int, flags: int, address: str, more: bytes) -> bytes:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     raw = socket.inet_pton(family, address)
     usable_at_once = NO_DUPLICATE_SEARCH if family == socket.AF_INET6 else 0
-    body = (
-        struct.pack("=BBBBI", family, 8 * len(raw), usable_at_once, 0, 1) + struct.pack("=HH", 4 + len(raw), 2) + raw
-    )  # IFA_LOCAL
-    return _HEADER.pack(_HEADER.size + len(body), NEWADDR, REQUEST | ACK | CREATE | EXCLUSIVE, 1, 0) + body
+    body = struct.pack("=BBBBI", family, 8 * len(raw), usable_at_once, 0, 1)
+    body += struct.pack("=HH", 4 + len(raw), 2) + raw + more  # IFA_LOCAL
+    return _HEADER.pack(_HEADER.size + len(body), kind, REQUEST | ACK | flags, 1, 0) + body
 
 
 def delete_link(ifindex: int) -> bytes:

@@ -20,6 +20,7 @@ from .builder import Builder
 from .firewall import EgressReport
 from .kernel import Kernel, open_kernel
 from .modes import SYSTEM_FOLDER, Mode
+from .passages import Passages
 from .walls import Isolation
 
 RTMGRP_LINK = 1
@@ -82,7 +83,9 @@ async def _open(
     stack.push_async_callback(_take_down, kernel, builder, table, note)
     await kernel.run(partial(firewall.load, table, plan.base, egress=egress))
     report = await kernel.run(_egress, note, egress, own_hub)
-    walls = Isolation(kernel, builder, mode=mode, egress=report, routed=not (own_hub and egress), news=news)
+    passages = Passages(table, note, builder.address, egress=egress)
+    routed = not (own_hub and egress)
+    walls = Isolation(kernel, builder, mode=mode, egress=report, routed=routed, passages=passages, news=news)
     await walls._look_up()
     stack.push_async_callback(_release_all, walls)
     return walls

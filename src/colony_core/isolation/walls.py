@@ -4,9 +4,10 @@ The file is long because the life of a slot is told in it, from its taking to it
 """
 
 import errno
+import logging
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,9 @@ from .cell import Cell, kill_namespace
 from .firewall import EgressReport
 from .kernel import Kernel
 from .modes import Mode
+from .passages import Passage, Passages
 
+logger = logging.getLogger("colony.isolation")
 T = TypeVar("T")
 MOST_CLOSING = 8
 """Namespaces that are let go at the same time: while the kernel cleans up a large batch, nothing else of its networking moves."""
@@ -48,6 +51,7 @@ class Isolation:
         mode: Mode,
         egress: EgressReport,
         routed: bool,
+        passages: Passages,
         news: trio.socket.SocketType,
     ) -> None:
         self.mode = mode
@@ -56,6 +60,7 @@ class Isolation:
         self._kernel = kernel
         self._builder = builder
         self._routed = routed
+        self._passages = passages
         self._news = news
         self._scanning = trio.CapacityLimiter(1)
         self._busy: set[int] = set()
@@ -66,6 +71,12 @@ class Isolation:
         """Slots whose processes are being killed; whatever becomes of their cables meanwhile, nobody else may have them yet."""
         self._leaving: dict[int, float] = {}
         """Slots whose cells were let go, and when; busy until the kernel says that the cable is gone."""
+        self.trouble = ""
+        """Why the firewall does not have the passages that are wanted."""
+        self._dying: set[str] = set()
+        """Colonies whose cells are coming down: nobody is let to them any more, though they are still bound by name."""
+        self._spoiled: set[int] = set()
+        """Slots that nobody may have any more: the firewall would not forget whom their addresses may reach."""
         self._changed = trio.Event()
 
     @property
@@ -78,6 +89,15 @@ class Isolation:
         """The inodes of the namespaces of all cells that stand."""
         return tuple(cell.inode for cell in self._standing.values())
 
+    async def allow(self, passages: Iterable[Passage]) -> None:
+        """Lets these colonies reach those others and nobody else anybody, as soon as and as long as both have a cell.
+
+        Raises Missing (`nft-missing`), Broken (`firewall`, `no-forwarding`); what could not be opened or closed is tried again at every
+        change.
+        """
+        self._passages.wanted = frozenset(passages)
+        await self._open_passages()
+
     async def build(self, name: str, *, slot: int | None = None) -> Cell:
         """A cell, up at both ends; `slot` is taken if it is free. Half-built or cancelled, nothing of it stays.
 
@@ -87,6 +107,8 @@ class Isolation:
         naming.check_colony_name(name)
         if name in self._building.values() or any(cell.name == name for cell in self._standing.values()):
             raise _exists(name)
+        if self._passages.unsure:
+            await self._open_passages()  # an earlier daemon's may lead to an address that is about to be given away
         while True:
             at = self._take_slot(slot) or await self._find_slot()
             self._building[at.slot] = name
@@ -102,7 +124,9 @@ class Isolation:
                 raise
             finally:
                 del self._building[at.slot]
-            return self._take_in(cell)
+            self._take_in(cell)
+            await self._try_to_open(cell)
+            return cell
 
     async def adopt(self, name: str) -> Cell | None:
         """The whole cell that an earlier daemon left under `name`, or None; what is not whole is for `clear`."""
@@ -117,7 +141,9 @@ class Isolation:
             if cell is not None:
                 await self._kernel.run(self._builder.release, cell)
             return None
-        return self._take_in(cell)
+        self._take_in(cell)
+        await self._try_to_open(cell)
+        return cell
 
     async def destroy(self, cell: Cell) -> None:
         """Kills what runs in the cell and lets go of it; returns before the kernel has removed the last of it. Twice is fine.
@@ -128,11 +154,14 @@ class Isolation:
             return
         del self._standing[cell.slot]
         self._ending.add(cell.slot)
+        self._dying.add(name := cell.name)
         with trio.CancelScope(shield=True):
             try:
+                await self._close_to(cell)
                 await kill_namespace(cell.inode, scanning=self._scanning)
             finally:
                 await self._let_go(cell)
+                self._dying.discard(name)
 
     async def release(self, cell: Cell) -> None:
         """Closes our handle on a cell and leaves it standing for the next daemon."""
@@ -154,6 +183,14 @@ class Isolation:
         naming.check_colony_name(name)
         for cell in [cell for cell in self._standing.values() if cell.name == name]:
             await self.destroy(cell)
+        self._dying.add(name)
+        try:
+            await self._open_passages()
+            await self._clear(name)
+        finally:
+            self._dying.discard(name)
+
+    async def _clear(self, name: str) -> None:
         with translating({OSError: partial(_refused, name)}):
             inode = await self._kernel.run(self._builder.bound, name)
             if inode is not None:
@@ -199,11 +236,39 @@ class Isolation:
         self._busy.add(slot)
         return self.plan.addresses(slot)
 
-    def _take_in(self, cell: Cell) -> Cell:
-        cell.routed = self._routed
+    def _take_in(self, cell: Cell) -> None:
+        cell.routed, cell.egress = self._routed, self._passages.egress
         self._busy.add(cell.slot)
         self._standing[cell.slot] = cell
-        return cell
+
+    async def _open_passages(self) -> None:
+        if self._passages.idle:
+            return
+        addresses: dict[str, str | None] = {cell.name: cell.address for cell in self._standing.values()}
+        addresses |= dict.fromkeys(self._dying)
+        try:
+            with translating({OSError: _not_opened}):
+                await self._kernel.run(self._passages.open, addresses)
+        except ColonyError as error:
+            self.trouble = error.message
+            raise
+        self.trouble = ""
+
+    async def _try_to_open(self, cell: Cell) -> None:
+        """A cell is whole without its passages: where they are refused it says so, and stands. Cancelled, it is for whoever asked."""
+        try:
+            with trio.CancelScope(shield=True):
+                await self._open_passages()
+        except ColonyError as error:
+            logger.error("%s: its links are not open: %s", cell.name, error)
+
+    async def _close_to(self, cell: Cell) -> None:
+        """Before its address can be anybody else's; where that is refused, it never is, while this daemon lives."""
+        try:
+            await self._open_passages()
+        except ColonyError as error:
+            logger.error("%s: its links stay open, and its address is not given away: %s", cell.name, error)
+            self._spoiled.add(cell.slot)
 
     async def _let_go(self, cell: Cell) -> None:
         while self._closing_now() >= MOST_CLOSING:
@@ -251,7 +316,8 @@ class Isolation:
 
     def _free(self, slot: int) -> None:
         if slot not in self._standing and slot not in self._building and slot not in self._ending:
-            self._busy.discard(slot)
+            if slot not in self._spoiled:
+                self._busy.discard(slot)
             if self._leaving.pop(slot, None) is not None:
                 self._stir()
 
@@ -288,6 +354,10 @@ class Isolation:
     def _stir(self) -> None:
         changed, self._changed = self._changed, trio.Event()
         changed.set()
+
+
+def _not_opened(error: OSError) -> ColonyError:
+    return Broken("firewall", f"the cells' addresses could not be read: {error.strerror or error}", "colony doctor")
 
 
 def _exists(name: str) -> AlreadyExists:

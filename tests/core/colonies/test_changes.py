@@ -56,6 +56,8 @@ def test_nothing_changes_where_only_comments_and_spelling_do() -> None:
         ('memory = "1G"', 'memory = "2G"', "limit memory changed from 1G to 2G", ()),
         ('">=3.11"', '">=3.12"', "requirement python changed from >=3.11 to >=3.12", ()),
         ('["build"]', '["build all"]', "the setup commands changed; they run when the colony is started again", ()),
+        ("[setup]", '[network]\nlinks = ["data", "books:api"]\n[setup]', "linked to data", ()),
+        ("[setup]", '[network]\nlinks = ["data", "books:api"]\n[setup]', "linked to books:api", ()),
         ("[setup]", '[terminal]\ncommand = "zsh"\n[setup]', "terminal set to zsh", ()),
         ('"hunter2"\npython', '"hunter3"\npython', "environment.SECRET changed", ("web", "api", "worker")),
         ('SECRET = "hunter2"\n', "", "environment.SECRET removed", ("web", "api", "worker")),

@@ -17,6 +17,7 @@ from colony_core import wire
 from colony_core.colonies.environment import INHERITED
 from colony_core.colonies.manifest import (
     Dependency,
+    Link,
     Manifest,
     Preview,
     Ready,
@@ -132,6 +133,8 @@ def test_the_other_tables_say_everything_that_they_can() -> None:
     timeout = "5m"
     [terminal]
     command = "bash -l"
+    [network]
+    links = ["data", "books:api"]
     [limits]
     memory = "512M"
     swap = 1024
@@ -147,6 +150,8 @@ def test_the_other_tables_say_everything_that_they_can() -> None:
         SetupCommand(("npm", "run", "build"), "npm run build", 300.0),
     )
     assert manifest.terminal == "bash -l"
+    assert manifest.links == (Link("data"), Link("books", "api"))
+    assert [str(link) for link in manifest.links] == ["data", "books:api"]
     assert manifest.limits == {"memory": "512M", "swap": "1024", "cpu": "1.5", "pids": "256"}
 
 
@@ -339,7 +344,15 @@ def test_a_mistake_is_told_with_its_place(text: str, code: str, message: str, li
         ("[[services]]\n[services.a]\n[services.a]\n", "[services.NAME] and [[services]] cannot stand in one file"),
         ("[a]\n[a]\n", "see https://toml.io"),
         ("[environment]\nA = '1'\n", "write [colony.environment]"),
-        ("[network]\nlinks = ['other']\n", "links between colonies are not built: put services"),
+        ("links = ['other']\n", 'write links = ["other"] in [network]'),
+        ("[network]\nlink = ['other']\n", "did you mean links?"),
+        ("[network]\nlinks = 'other'\n", "see "),
+        ("[network]\nlinks = [1]\n", "write it in quotes"),
+        ("[network]\nlinks = ['a', 'b:c', 'a']\n", "leave one out"),
+        ("[network]\nlinks = ['Other']\n", "1 to 32 of a-z"),
+        ("[network]\nlinks = ['other:']\n", "1 to 63 of a-z"),
+        ("[network]\nlinks = ['other:a:b']\n", "1 to 63 of a-z"),
+        ("[network]\nlinks = ['bloom']\n", "take another name"),
         ("[colony.environment]\nnode = 20\n", 'write it in quotes: node = ">=3.10"'),
     ],
 )
@@ -406,6 +419,18 @@ def test_more_than_a_mebibyte_is_refused_before_it_is_read() -> None:
 
 def test_more_than_a_hundred_services_are_refused() -> None:
     assert "more than 100" in refused("".join(f"[services.s{n}]\ncommand = 'x'\n" for n in range(101))).message
+
+
+def test_more_than_a_hundred_links_are_refused() -> None:
+    names = ", ".join(f"'a{number}'" for number in range(101))
+    assert refused(f"[network]\nlinks = [{names}]\n").message.startswith("colony.toml:2: network.links: more than 100")
+
+
+def test_links_of_a_template_are_replaced_as_a_whole() -> None:
+    templates = {"linked": "[network]\nlinks = ['data']\n"}
+    assert read_manifest("[colony]\ntemplate = 'linked'\n", templates=templates).links == (Link("data"),)
+    own = "[colony]\ntemplate = 'linked'\n[network]\nlinks = ['books']\n"
+    assert read_manifest(own, templates=templates).links == (Link("books"),)
 
 
 def test_hostile_nesting_is_refused_and_not_followed() -> None:
@@ -564,6 +589,7 @@ manifests = st.builds(
     setup=st.lists(words.map(str.strip), max_size=2).map(
         lambda texts: tuple(SetupCommand(("/bin/sh", "-c", t), " ".join(t.split()), 9.5) for t in texts)
     ),
+    links=st.sampled_from([(), (Link("data"), Link("data", "0"))]),
     limits=st.sampled_from([{}, {"memory": "1G", "pids": "5"}]),
 )
 
@@ -603,6 +629,8 @@ def written(manifest: Manifest, spelling: str) -> str:
         text += "".join(f"{key} = {toml(value)}\n" for key, value in raw.items() if value is not None)
     if manifest.setup:
         text += f"[setup]\ntimeout = 9.5\ncommands = {toml([each.command[2] for each in manifest.setup])}\n"
+    if manifest.links:
+        text += f"[network]\nlinks = {toml([str(link) for link in manifest.links])}\n"
     limits = {key: int(value) if value.isdigit() else value for key, value in manifest.limits.items()}
     return text + "[limits]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in limits.items())
 

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_trio import trio_fixture
 
-from colony_core.isolation import Cell, Isolation, host_nameservers, needs_forwarding, serve_names
+from colony_core.isolation import Cell, Isolation, dns, host_nameservers, needs_forwarding, serve_names
+
+from .test_dns import question
 
 QUESTION = struct.pack(">HHHHHH", 0x1234, 0x0100, 1, 0, 0, 0) + b"\x05hello\x05local\0" + struct.pack(">HH", 1, 1)
 
@@ -148,14 +151,97 @@ async def test_a_resolver_that_does_not_answer_harms_nobody(walls: Isolation) ->
             nursery.cancel_scope.cancel()
 
 
+def how(cell: Cell, server: str) -> tuple[bool, bool, bool]:
+    (found,) = cell.nameservers([server, server])
+    return found.passes_on, found.stands_in, found.given
+
+
 @pytest.mark.kernel
-async def test_a_cell_with_a_way_out_asks_far_resolvers_itself(walls: Isolation) -> None:
+async def test_how_a_nameserver_is_answered_for_depends_on_who_reaches_it(walls: Isolation) -> None:
     async with walls.open_cell("hello") as cell:
-        servers = ["127.0.0.53", "::1", "192.0.2.7", "127.0.0.53"]
-        cell.routed = True
-        assert cell.unanswered(servers) == ("127.0.0.53", "::1")
-        cell.routed = False
-        assert cell.unanswered(servers) == ("127.0.0.53", "::1", "192.0.2.7")
+        for cell.routed, cell.egress in ((True, True), (True, False), (False, True)):
+            assert cell.nameservers([]) == cell.nameservers(["127.0.0.1"]), "as resolv.conf(5) has it"
+            assert how(cell, "127.0.0.53") == how(cell, "::1") == (True, False, False), "nobody but us"
+        cell.routed, cell.egress = True, True
+        assert how(cell, "192.0.2.7") == (True, True, True), "the cell itself, when we are not there"
+        assert how(cell, "2001:db8::7") == (True, False, True), "a cable has no IPv6"
+        cell.routed, cell.egress = False, True
+        assert how(cell, "192.0.2.7") == (True, False, True), "a socket of the host's"
+        cell.routed, cell.egress = True, False
+        assert how(cell, "192.0.2.7") == (False, False, True), "nobody: the colony is to have no way out"
+
+
+def known(name: str) -> tuple[str, ...] | None:
+    """One name of a colony's own, and one that is none."""
+    return {"api": ("127.0.0.1", "10.9.9.9"), "gone.colony.internal": ()}.get(name)
+
+
+@pytest.mark.kernel
+async def test_a_colonys_own_names_are_answered_inside_and_all_others_by_the_host(
+    walls: Isolation, resolver: int
+) -> None:
+    async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
+        serve = partial(serve_names, cell, ["127.0.0.1"], lookup=known, port=resolver)
+        await nursery.start(serve)
+        said = await ask(cell, question("API"))
+        assert [socket.inet_ntoa(said[at : at + 4]) for at in (len(said) - 20, len(said) - 4)] == [
+            "127.0.0.1",
+            "10.9.9.9",
+        ]
+        assert (await ask(cell, question("gone.colony.internal")))[3] & 15 == dns.NO_SUCH_NAME
+        assert await ask(cell, QUESTION) == QUESTION + b" 192.0.2.80"
+        async with await cell.connect(53) as stream:
+            for asked, expected in ((question("api"), said[-4:]), (QUESTION, b"2.80"), (question("api"), said[-4:])):
+                await stream.send_all(struct.pack(">H", len(asked)) + asked)
+                with trio.fail_after(20):
+                    size = struct.unpack(">H", await stream.receive_some(2))[0]
+                    assert (await stream.receive_some(size))[-4:] == expected
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.kernel
+async def test_a_cell_that_is_to_have_no_way_out_is_told_its_own_names_only(walls: Isolation) -> None:
+    async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
+        cell.routed, cell.egress = True, False
+        await nursery.start(partial(serve_names, cell, ["192.0.2.7"], lookup=known))
+        assert (await ask(cell, question("api"), "192.0.2.7"))[-4:] == socket.inet_aton("10.9.9.9")
+        assert (await ask(cell, question("example.org"), "192.0.2.7"))[3] & 15 == dns.REFUSED
+        nursery.cancel_scope.cancel()
+
+
+async def is_local(cell: Cell, address: str) -> bool:
+    """Whether an address is the cell's own at this moment."""
+    with trio.socket.from_stdlib_socket(await cell.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        try:
+            await sock.bind((address, 0))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.kernel
+async def test_a_reachable_nameservers_address_is_given_back_at_the_end(walls: Isolation) -> None:
+    async with walls.open_cell("hello") as cell:
+        cell.routed, cell.egress = True, True
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(serve_names, cell, ["192.0.2.7"], lookup=known))
+            assert await is_local(cell, "192.0.2.7")
+            nursery.cancel_scope.cancel()
+        assert not await is_local(cell, "192.0.2.7")
+        await cell.disown("192.0.2.7")
+
+
+@pytest.mark.kernel
+async def test_an_address_that_nobody_renews_is_given_back_by_the_kernel(walls: Isolation) -> None:
+    async with walls.open_cell("hello") as cell:
+        await cell.own("192.0.2.7", seconds=1)
+        await cell.own("192.0.2.8", seconds=1)
+        await cell.own("192.0.2.8", seconds=3600)
+        assert await is_local(cell, "192.0.2.7")
+        with trio.fail_after(60):
+            while await is_local(cell, "192.0.2.7"):
+                await trio.sleep(0.05)
+        assert await is_local(cell, "192.0.2.8"), "it was renewed"
 
 
 @pytest.mark.kernel

@@ -11,12 +11,14 @@ from typing import Any, NoReturn
 
 from colony_core.config import parse_duration, parse_port, parse_size
 from colony_core.errors import ColonyError, did_you_mean
+from colony_core.naming import check_colony_name, check_service_name
 
 from .mistakes import DOCS, Mistake, shortened
 
 MOST_TEXT_BYTES = 100_000
 """The kernel takes no argument or variable of more than 128 KiB (MAX_ARG_STRLEN, see execve(2))."""
 LONGEST_SECONDS = 86_400.0
+MOST_LINKS = 100
 OWN_VARIABLES = frozenset({"COLONY_NAME", "COLONY_SERVICE", "COLONY_URL"})
 """Set for every service, besides those that begin with COLONY_SERVICE_."""
 
@@ -167,6 +169,28 @@ def a_size(value: Any) -> str:
     except ValueError:
         expected('a size such as "512M" or "4G"', value)
     return str(value) if 0 < size < 2**63 else expected("a size above 0", value)
+
+
+def a_link(value: Any) -> dict[str, str | None]:
+    """Another colony, or one service of it."""
+    if not isinstance(value, str):
+        expected('a colony such as "other", or a service of one such as "other:api"', value, "write it in quotes")
+    colony, separator, service = value.partition(":")
+    return {
+        "colony": by_rule(check_colony_name)(colony),
+        "service": by_rule(check_service_name)(service) if separator else None,
+    }
+
+
+def links(value: Any) -> tuple[dict[str, str | None], ...]:
+    """Links, each of them once."""
+    found = listed(a_link)(value)
+    if len(found) > MOST_LINKS:
+        raise Mistake(f"more than {MOST_LINKS} links", "name whole colonies rather than each of their services")
+    for number, link in enumerate(found):
+        if link in found[:number]:
+            raise Mistake(f"{shortened(value[number])} stands here twice", "leave one out", below=(number,))
+    return found
 
 
 def listed(check: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:

@@ -31,9 +31,9 @@ _LONG_KEY = re.compile(
     r"""(?<![\w.-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+)"""
     rf"{{{MOST_KEY_PARTS}}}"
 )
-SECTIONS = ("colony", "services", "service", "setup", "terminal", "limits", "agent")
+SECTIONS = ("colony", "services", "service", "setup", "terminal", "network", "limits", "agent")
 INSTEAD = {
-    "network": "links between colonies are not built: put services that talk to each other into one colony",
+    "links": 'write links = ["other"] in [network]',
     "environment": "write [colony.environment]",
     "env": "write [colony.environment] for all services, or env in one service",
     "ports": "write `port` in a service: [services.web] with port = 4001",
@@ -60,6 +60,7 @@ class _Document:
     services: dict[str, _Found] = attrs.field(factory=dict)
     setup: dict[str, Any] = attrs.field(factory=dict)
     terminal: dict[str, Any] = attrs.field(factory=dict)
+    network: dict[str, Any] = attrs.field(factory=dict)
     limits: dict[str, Any] = attrs.field(factory=dict)
     agent: dict[str, Any] = attrs.field(factory=dict)
 
@@ -122,7 +123,7 @@ def _toml_hint(text: str) -> str:
 def _document(raw: dict[str, Any], mistakes: Mistakes) -> _Document:
     top = Table(raw, (), mistakes)
     document = _Document()
-    for section in ("colony", "setup", "terminal", "limits", "agent"):
+    for section in ("colony", "setup", "terminal", "network", "limits", "agent"):
         setattr(document, section, top.take(section, check.a_table, {}))
     for key in ("services", "service"):
         if key in raw:
@@ -221,6 +222,7 @@ def _over(base: _Document, own: _Document) -> _Document:
         services=services,
         setup=_deep(base.setup, own.setup),
         terminal=_deep(base.terminal, own.terminal),
+        network=_deep(base.network, own.network),
         limits=_deep(base.limits, own.limits),
         agent=_deep(base.agent, own.agent),
     )
@@ -262,6 +264,9 @@ def _form(document: _Document, mistakes: Mistakes) -> dict[str, Any]:
     terminal = Table(document.terminal, ("terminal",), mistakes)
     form["terminal"] = terminal.take("command", lambda value: check.a_command(value)[1])
     terminal.finish()
+    network = Table(document.network, ("network",), mistakes)
+    form["links"] = network.take("links", check.links, ())
+    network.finish()
     form["limits"] = _limits(Table(document.limits, ("limits",), mistakes))
     form["agent"] = normal_agent(Table(document.agent, ("agent",), mistakes))
     return form
