@@ -32,6 +32,7 @@ IN_A_CHILD = {
 LOCAL_TO_A_CALL = {
     "colony_core/backends/acp.py _Run.carry_out",
     "colony_core/backends/acp.py _introduced",
+    "colony_core/backends/driver.py _DrivenRun.carry_out",
     "colony_core/backends/jsonrpc.py Peer.run",
     "colony_core/backends/telling.py carrying_out",
     "colony_core/colonies/colonies.py Colonies.stop_all",
@@ -65,9 +66,6 @@ OF_A_CONNECTION = {
 """The pair of tasks that reads and writes one connection; both end with it, below the server that is a child."""
 
 ELSEWHERE = {
-    "colony_core/backends/driver.py open_run": "whoever runs an agent: its pipes, as long as its block",
-    "colony_core/backends/driver.py _DrivenRun.attend": "the same",
-    "colony_core/backends/fake.py FakeBackend.run": "whoever has a part played, as long as its block",
     "colony_cli/commands/terminals.py _run": "the command's own process: a terminal's two directions",
     "colony_cli/terminal.py lend": "the same, with its keys, its size and its signals",
     "colony_core/remote/sockets.py open_socket": "a program that talks to a daemon: one connection, as long as its block",

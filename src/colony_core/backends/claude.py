@@ -11,7 +11,7 @@ from colony_core import wire
 from colony_core.errors import Invalid
 
 from .backend import AgentConfig, Command, Health, Job, McpServer, Permissions, Run
-from .claude_lines import QUESTIONS, ClaudeDialogue
+from .claude_lines import ClaudeDialogue, kind_of
 from .deeds import Graces
 from .driver import open_run
 from .lines import JsonLines
@@ -108,7 +108,7 @@ def permit(config: AgentConfig, servers: tuple[McpServer, ...] = ()) -> Callable
             return True
         if tools.only and tool not in tools.whole:
             return False
-        if tool in QUESTIONS:
+        if kind_of(tool) == "question":
             return None
         return True if config.permissions == "all" else None
 

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from .happenings import Ended, LimitReached, Notice, Usage
+from .loose import as_dict, as_dicts, as_number
 
 _EPOCH = re.compile(r"limit reached\|(\d{10,13})")
 _LIMIT = re.compile(r"usage limit reached|hit your [\w ]*limit|exceed[\w ]* rate limit|\brate[- ]limit", re.IGNORECASE)
@@ -31,13 +32,8 @@ def texts(value: Any) -> str:
 
 
 def count(value: Any) -> int:
-    """A number of something; 0 for what is none."""
-    return int(value) if type(value) in (int, float) and 0 <= value < 2**53 else 0
-
-
-def number(value: Any) -> float | None:
-    """A finite number of a size that means something; None for what is none."""
-    return float(value) if type(value) in (int, float) and -(2**53) < value < 2**53 else None
+    """How many; 0 where that is not said."""
+    return max(int(as_number(value) or 0), 0)
 
 
 def ended(line: dict[str, Any], *, stopping: bool) -> Ended:
@@ -87,15 +83,15 @@ class Limits:
             return []
         name = str(info.get("rateLimitType", "usage")).replace("_", " ")
         if info.get("status") == "rejected" and not info.get("isUsingOverage"):
-            return [self._reached(f"the {name} limit of the account is reached", number(info.get("resetsAt")))]
-        used = number(info.get("utilization"))
+            return [self._reached(f"the {name} limit of the account is reached", as_number(info.get("resetsAt")))]
+        used = as_number(info.get("utilization"))
         if info.get("status") == "allowed_warning" and used is not None:
             return [Notice(text=f"{used:.0%} of the account's {name} limit is used", code="limit-near")]
         return []
 
     def retry(self, line: dict[str, Any], now: float) -> list[LimitReached | Notice]:
         """From a line `api_retry`."""
-        delay = (number(line.get("retry_delay_ms")) or 0.0) / 1000
+        delay = (as_number(line.get("retry_delay_ms")) or 0.0) / 1000
         status, why = line.get("error_status"), str(line.get("error", "unknown")).replace("_", " ")
         what = f"the model's API answered {status} ({why})" if status else f"the model's API cannot be reached ({why})"
         attempt = f"attempt {line.get('attempt')} of {line.get('max_retries')} in {delay:.1f} s"
@@ -136,11 +132,10 @@ class Meter:
 
     def result(self, line: dict[str, Any]) -> Usage:
         """From the result line. Its cost counts from the start of the process, and a process of ours has one turn."""
-        models = line.get("modelUsage")
-        parts = [part for part in models.values() if isinstance(part, dict)] if isinstance(models, dict) else []
+        parts = as_dicts(list(as_dict(line.get("modelUsage")).values()))
         sums = {name: sum(count(part.get(field)) for part in parts) for name, field in _OF_MODELS.items()}
-        plain = _tokens(line.get("usage") if isinstance(line.get("usage"), dict) else {})
-        cost = number(line.get("total_cost_usd"))
+        plain = _tokens(as_dict(line.get("usage")))
+        cost = as_number(line.get("total_cost_usd"))
         tokens = {name: max(getattr(self.usage, name), sums[name], plain[name]) for name in sums}
         turns = self.usage.turns or count(line.get("num_turns"))  # which also counts tools and interrupts
         self.usage = Usage(cost_usd=max(cost, 0.0) if cost is not None else None, turns=turns, **tokens)

@@ -25,15 +25,14 @@ from .happenings import (
     ToolUse,
 )
 from .lines import Skipped
-
-QUESTIONS = frozenset({"AskUserQuestion"})
-"""Tools that ask a person something, so that nobody else can grant them."""
+from .loose import as_arguments, as_dict, as_dicts, as_text
 
 _KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("Read", "Glob", "Grep", "LS", "NotebookRead"), "read"),
+    **dict.fromkeys(("Read", "Glob", "Grep", "LS"), "read"),
     **dict.fromkeys(("Edit", "MultiEdit", "Write", "NotebookEdit"), "edit"),
-    **dict.fromkeys(("Bash", "BashOutput", "KillShell", "KillBash"), "execute"),
+    **dict.fromkeys(("Bash", "BashOutput", "KillShell"), "execute"),
     **dict.fromkeys(("WebFetch", "WebSearch"), "fetch"),
+    "AskUserQuestion": "question",
 }
 
 
@@ -136,16 +135,16 @@ class ClaudeDialogue:
                 version=_text(line, "claude_code_version"),
             )
         ]
-        for server in _dicts(line.get("mcp_servers")):
+        for server in as_dicts(line.get("mcp_servers")):
             if server.get("status") == "failed":
                 deeds.append(Notice(text=f"the tool server {_text(server, 'name')} did not start", code="mcp-failed"))
         return [*deeds, *(self.interrupt() if self._stopping else ())]
 
     def _streamed(self, line: dict[str, Any]) -> Sequence[Deed]:
-        event = _dict(line.get("event"))
+        event = as_dict(line.get("event"))
         match event.get("type"):
             case "content_block_delta":
-                text = _dict(event.get("delta")).get("text")
+                text = as_dict(event.get("delta")).get("text")
                 if isinstance(text, str) and text and not line.get("parent_tool_use_id"):
                     return [TextDelta(text=text)]
             case "message_start":
@@ -157,7 +156,7 @@ class ClaudeDialogue:
 
     def _assistant(self, line: dict[str, Any]) -> Sequence[Deed]:
         parent = _text(line, "parent_tool_use_id")
-        message = _dict(line.get("message"))
+        message = as_dict(line.get("message"))
         if (
             line.get("error") and message.get("model") == "<synthetic>"
         ):  # what the API refused; the result says it again
@@ -173,29 +172,32 @@ class ClaudeDialogue:
                 ok=block.get("is_error") is not True,
                 parent=parent,
             )
-            for block in _blocks(_dict(line.get("message")))
+            for block in _blocks(as_dict(line.get("message")))
             if block.get("type") == "tool_result"
         ]
 
     def _requested(self, line: dict[str, Any]) -> Sequence[Deed]:
-        request, key = _dict(line.get("request")), _text(line, "request_id")
-        tool, given = _text(request, "tool_name"), _dict(request.get("input"))
+        request, key = as_dict(line.get("request")), _text(line, "request_id")
+        tool, given = _text(request, "tool_name"), as_arguments(request.get("input"))
         if request.get("subtype") != "can_use_tool":
             what = f"{_text(request, 'subtype')} is not supported here"
             return [say(type="control_response", response={"subtype": "error", "request_id": key, "error": what})]
-        allow = self._may(tool)
+        allow = self._may(tool) if given or not request.get("input") else False  # what is nested too deeply is left out
         if allow is not None:
             return [
                 _decision(key, allow=allow, message="this tool is not among those that are allowed here", given=given)
             ]
         self._asked[key] = tool, given
+        reason, kind = _text(request, "decision_reason"), kind_of(tool)
+        title = _text(request, "description") or _text(request, "display_name")
         return [
             ApprovalAsked(
                 id=key,
                 tool=tool,
                 input=given,
-                kind=kind_of(tool),
-                title=_text(request, "description") or _text(request, "display_name"),
+                # beyond the workspace, or at a file that guards something, a look is no mere look and an edit no mere edit
+                kind="other" if reason and kind in ("read", "edit") else kind,
+                title=f"{title} ({reason})" if reason else title,
                 tool_use=_text(request, "tool_use_id"),
             )
         ]
@@ -233,9 +235,9 @@ def _decision(key: str, *, allow: bool, message: str, given: dict[str, Any]) -> 
 
 
 def _answered(tool: str, given: dict[str, Any], message: str) -> dict[str, Any]:
-    if tool not in QUESTIONS or not message:
+    if kind_of(tool) != "question" or not message:
         return given
-    return {**given, "answers": {_text(question, "question"): message for question in _dicts(given.get("questions"))}}
+    return {**given, "answers": {_text(question, "question"): message for question in as_dicts(given.get("questions"))}}
 
 
 def _block(block: dict[str, Any], parent: str) -> Happening | None:
@@ -248,24 +250,15 @@ def _block(block: dict[str, Any], parent: str) -> Happening | None:
             return Thinking(text=thought, parent=parent) if thought else None
         case "tool_use" | "server_tool_use":
             name = _text(block, "name")
-            given = _dict(block.get("input"))
+            given = as_arguments(block.get("input"))
             return ToolUse(id=_text(block, "id"), name=name, input=given, kind=kind_of(name), parent=parent)
     return None
 
 
 def _blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
     content = message.get("content")
-    return [{"type": "text", "text": content}] if isinstance(content, str) else _dicts(content)
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return [{"type": "text", "text": content}] if isinstance(content, str) else as_dicts(content)
 
 
 def _text(holder: dict[str, Any], key: str) -> str:
-    value = holder.get(key)
-    return value if isinstance(value, str) else ""
+    return as_text(holder.get(key))

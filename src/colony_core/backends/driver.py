@@ -6,7 +6,7 @@ A dialogue is pure: it hears a line and gives deeds. The driver carries them out
 import contextlib
 import math
 import signal
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Generic, TypeVar
 
 import trio
@@ -18,9 +18,8 @@ from .backend import Program, Run
 from .deeds import Death, Deed, Dialogue, Graces, Hush, Say, Signal
 from .happenings import Ended, Happening
 from .lines import Lines, Skipped, Tail
+from .telling import Telling, carrying_out
 
-HELD = 256
-"""Happenings that wait for a slow reader before the agent itself is made to wait."""
 REPEAT_SECONDS = 2.0
 ERROR_LINE_BYTES = 64 * 1024
 LAST_WORDS_SECONDS = 1.0
@@ -38,35 +37,8 @@ async def open_run(
 ) -> AsyncIterator[Run]:
     """Carries on a dialogue with a program, whose output `lines` frames. When the block ends, also when cancelled, so has the program."""
     run = _DrivenRun(program, dialogue, lines, graces)
-    attending = trio.CancelScope(shield=True)
-
-    async def attend() -> None:
-        with attending:
-            await run.attend()
-
-    with lone_error():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(attend)
-            try:
-                yield run
-            finally:
-                with trio.CancelScope(shield=True):
-                    await run.leave()
-                attending.cancel()
-
-
-@contextlib.contextmanager
-def lone_error() -> Iterator[None]:
-    """A nursery inside of us is our affair: the one error of the block around it leaves as it is."""
-    alone: BaseException | None = None
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        alone = group.exceptions[0]
-    if alone is not None:
-        raise alone
+    async with carrying_out(run):
+        yield run
 
 
 class _Output(ReceiveStream):
@@ -116,7 +88,7 @@ class _DrivenRun(Generic[Line]):
         self._errors = _Output(program.stderr)
         self._lines = lines(self._output)
         self._tail = Tail()
-        self._tell, self._told = trio.open_memory_channel[Happening](HELD)
+        self._telling = Telling()
         self._words, self._unsaid = trio.open_memory_channel[Say | Hush](math.inf)
         self._stop_asked = trio.Event()
         self._over = trio.Event()
@@ -126,7 +98,7 @@ class _DrivenRun(Generic[Line]):
         self._trouble = ""
 
     def happenings(self) -> AsyncIterator[Happening]:
-        return self._told
+        return self._telling
 
     async def interrupt(self) -> None:
         self._stop_asked.set()
@@ -136,30 +108,27 @@ class _DrivenRun(Generic[Line]):
         await trio.lowlevel.checkpoint()
         await self._do(self._dialogue.answer(approval, allow=allow, message=message))
 
-    async def attend(self) -> None:
-        """Everything that goes on while the agent works; to be cancelled when the agent is gone."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._wait)
-                nursery.start_soon(self._write)
-                nursery.start_soon(self._read_errors)
-                nursery.start_soon(self._insist)
-                await self._do(self._dialogue.open())
-                await self._read()
-        finally:
-            self._finish()
+    async def carry_out(self) -> None:
+        """As `Carried.carry_out`."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wait)
+            nursery.start_soon(self._write)
+            nursery.start_soon(self._read_errors)
+            nursery.start_soon(self._insist)
+            nursery.start_soon(self._read)
+            await self._do(self._dialogue.open())
+            await self._over.wait()
+            await self._see_off()
+            nursery.cancel_scope.cancel()
 
     async def leave(self) -> None:
-        """Ends the program: by its own will if it has any, else by force. Takes no longer than the graces."""
-        self._told.close()
+        """As `Carried.leave`."""
+        self._telling.leave()
         self._stop_asked.set()
-        await self._over.wait()
-        self._words.send_nowait(Hush())
-        with trio.move_on_after(self._graces.leave):
-            await self._exited.wait()
-        await self._force()
+        await trio.lowlevel.checkpoint()
 
     async def _read(self) -> None:
+        """To the end of the dialogue; the rest of the output is read so that nothing stalls, and means nothing."""
         async for line in self._lines:
             if not self._over.is_set():
                 await self._do(self._dialogue.hear(line))
@@ -176,15 +145,11 @@ class _DrivenRun(Generic[Line]):
                 self._words.send_nowait(deed)
             elif isinstance(deed, Signal):
                 await self._signal(deed.number)
+            elif isinstance(deed, Ended):
+                self._telling.end(deed)
+                self._over.set()
             else:
-                with contextlib.suppress(trio.BrokenResourceError):  # nobody listens any more
-                    await self._tell.send(deed)
-                if isinstance(deed, Ended):
-                    self._finish()
-
-    def _finish(self) -> None:
-        self._tell.close()
-        self._over.set()
+                await self._telling.tell(deed)
 
     async def _write(self) -> None:
         async for deed in self._unsaid:
@@ -218,6 +183,12 @@ class _DrivenRun(Generic[Line]):
                     await self._over.wait()
         if not self._over.is_set():
             await self._force()
+
+    async def _see_off(self) -> None:
+        self._words.send_nowait(Hush())
+        with trio.move_on_after(self._graces.leave):
+            await self._exited.wait()
+        await self._force()
 
     async def _force(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):

@@ -17,10 +17,8 @@ from colony_core.errors import Invalid, NotFound, did_you_mean
 
 from . import happenings
 from .backend import Health, Job, Run
-from .driver import lone_error
 from .happenings import ApprovalAsked, ApprovalVoided, Ended, Happening, Started, Text, ToolResult, ToolUse, Usage
-
-HELD = 256
+from .telling import Telling, carrying_out
 
 _WORDS: Mapping[str, type[Any]] = {
     "started": Started,
@@ -89,23 +87,21 @@ class FakeBackend:
         lines = self.part(job)
         if not any(isinstance(line, Started) for line in lines):
             lines = (Started(session=job.resume or f"fake-{next(self._numbers)}"), *lines)
-        run = _FakeRun()
-        with lone_error():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(run.play, lines)
-                yield run
-                nursery.cancel_scope.cancel()
+        run = _FakeRun(lines)
+        async with carrying_out(run):
+            yield run
 
 
 class _FakeRun:
-    def __init__(self) -> None:
-        self._tell, self._told = trio.open_memory_channel[Happening](HELD)
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self._lines = lines
+        self._telling = Telling()
         self._playing = trio.CancelScope()
         self._open: dict[str, tuple[ApprovalAsked, trio.Event]] = {}
         self._denied: dict[str, str] = {}
 
     def happenings(self) -> AsyncIterator[Happening]:
-        return self._told
+        return self._telling
 
     async def interrupt(self) -> None:
         self._playing.cancel()
@@ -122,10 +118,11 @@ class _FakeRun:
             self._denied[asked.tool_use] = message or "denied"
         answered.set()
 
-    async def play(self, lines: Sequence[Line]) -> None:
+    async def carry_out(self) -> None:
+        """As `Carried.carry_out`."""
         end = Ended(outcome="done", evidence=("the part ends here",))
         with self._playing:
-            for line in lines:
+            for line in self._lines:
                 if isinstance(line, Ended):
                     end = line if line.evidence else attrs.evolve(line, evidence=end.evidence)
                     break
@@ -133,9 +130,13 @@ class _FakeRun:
         if self._playing.cancelled_caught:
             end = Ended(outcome="stopped", evidence=("we asked it to stop",))
         for approval in self._open:
-            await self._tell.send(ApprovalVoided(id=approval))
-        await self._tell.send(end)
-        self._tell.close()
+            self._telling.tell_now(ApprovalVoided(id=approval))
+        self._telling.end(end)
+
+    async def leave(self) -> None:
+        """As `Carried.leave`."""
+        self._telling.leave()
+        await self.interrupt()
 
     async def _play(self, line: Line) -> None:
         if isinstance(line, Pause):
@@ -144,12 +145,12 @@ class _FakeRun:
         if isinstance(line, ApprovalAsked):
             answered = trio.Event()
             self._open[line.id] = line, answered
-            await self._tell.send(line)
+            await self._telling.tell(line)
             await answered.wait()
             return
         if isinstance(line, ToolResult) and line.id in self._denied:
             line = attrs.evolve(line, ok=False, text=self._denied[line.id])
-        await self._tell.send(line)
+        await self._telling.tell(line)
 
 
 def _read_line(line: Any) -> Line:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import attrs
 
-Kind = Literal["read", "edit", "execute", "fetch", "other"]
-"""What a tool does, as far as the question matters whether it may: look, change files of the workspace, run commands, reach the network."""
+Kind = Literal["read", "edit", "execute", "fetch", "question", "other"]
+"""What a tool does, as far as it matters whether it may: look, change files of the workspace, run commands, reach the network, or ask a
+person something, which nobody else can answer: whoever allows a `question` gives the answer as the message."""
 
 Outcome = Literal["done", "failed", "stopped"]
 """`stopped` is the end that we asked for, whatever the agent calls it."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 DEEPEST = 100
+LARGEST = 2**53
 
 
 def as_dict(value: object) -> dict[str, Any]:
@@ -21,8 +22,10 @@ def as_text(value: object) -> str:
 
 
 def as_number(value: object) -> float | None:
-    """A number."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """A number, of a size that means something."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -LARGEST < value < LARGEST:
+        return None
+    return float(value)
 
 
 def as_arguments(value: object) -> dict[str, Any]:

@@ -19,10 +19,10 @@ BUSY = frozenset({State.WORKING, State.WAITING})
 
 
 def goes_without_asking(permissions: Permissions, kind: Kind) -> bool:
-    """Whether a tool of that kind may be used without asking a person."""
+    """Whether a tool of that kind may be used without asking a person. A question to a person is for a person in any case."""
     match permissions:
         case "all":
-            return True
+            return kind != "question"
         case "edits":
             return kind in ("read", "edit")
         case "ask":

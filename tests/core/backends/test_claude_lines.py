@@ -154,6 +154,31 @@ def test_a_question_is_asked_answered_once_and_forgotten() -> None:
         talk.answer("q1", allow=True, message="")
 
 
+def test_an_edit_beyond_the_workspace_is_no_mere_edit_and_says_why_it_is_asked() -> None:
+    request = {
+        "subtype": "can_use_tool",
+        "tool_name": "Write",
+        "input": {"file_path": "/etc/x"},
+        "description": "/etc/x",
+    }
+    [asked] = hear({**ASK, "request": request})
+    assert isinstance(asked, ApprovalAsked)
+    assert (asked.kind, asked.title) == ("edit", "/etc/x")
+    [asked] = hear({**ASK, "request": {**request, "decision_reason": "Path is outside"}})
+    assert isinstance(asked, ApprovalAsked)
+    assert (asked.kind, asked.title) == ("other", "/etc/x (Path is outside)")
+
+
+def test_input_that_is_nested_so_deeply_that_nobody_could_hand_it_on_is_left_out_and_not_allowed() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"a": deep}
+    [use] = hear(assistant({"type": "tool_use", "id": "t1", "name": "X", "input": deep}))
+    assert use == ToolUse(id="t1", name="X", input={})
+    [answer] = said(hear({**ASK, "request": {**ASK["request"], "input": deep}}, talk=dialogue(may=lambda tool: True)))  # type: ignore[dict-item]
+    assert answer["response"]["response"]["behavior"] == "deny"
+
+
 def test_a_denial_has_a_reason_in_any_case() -> None:
     for message, reason in (("too early", "too early"), ("", "the user does not want this")):
         talk = dialogue()

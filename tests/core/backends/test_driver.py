@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from colony_core.backends import Ended, Graces, Happening, Notice, Text
 from colony_core.backends.claude_lines import ClaudeDialogue
-from colony_core.backends.driver import HELD, open_run
+from colony_core.backends.driver import open_run
 from colony_core.backends.lines import JsonLines
+from colony_core.backends.telling import MOST_WAITING
 from colony_core.errors import Broken
 
 from . import claude_script as claude
@@ -222,7 +223,9 @@ async def test_a_reader_that_does_not_read_stalls_the_agent_but_not_the_leaving(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(leave, program)
         async with run(program):
-            await program.tells.send_all(as_bytes(INIT, *(claude.text(str(number)) for number in range(10 * HELD))))
+            await program.tells.send_all(
+                as_bytes(INIT, *(claude.text(str(number)) for number in range(2 * MOST_WAITING)))
+            )
             await trio.testing.wait_all_tasks_blocked()
             nursery.start_soon(program.tells.send_all, as_bytes(claude.result("Done.")))
     assert program.signals == []
@@ -230,7 +233,7 @@ async def test_a_reader_that_does_not_read_stalls_the_agent_but_not_the_leaving(
 
 async def test_a_slow_reader_gets_everything_in_order(autojump_clock: trio.testing.MockClock) -> None:
     program = MemoryProgram()
-    texts = [str(number) for number in range(3 * HELD)]
+    texts = [str(number) for number in range(2 * MOST_WAITING)]
     found = []
     async with run(program) as it:
         await program.tells.send_all(as_bytes(INIT, *map(claude.text, texts), claude.result("Done.")))

@@ -151,6 +151,16 @@ async def test_what_is_denied_does_not_happen(scene: Scene) -> None:
     assert "uses of tools that were denied: 1" in end_of(happenings).evidence
 
 
+async def test_an_edit_beyond_the_workspace_is_asked_and_no_mere_edit(scene: Scene) -> None:
+    path = scene.workdir.parent / "beyond.txt"
+    writing = {"tool": "Write", "input": {"file_path": str(path), "content": "x"}}
+    happenings = await scene.play(writing, {"text": "ok"}, act=grant)
+    [asked] = of(happenings, ApprovalAsked)
+    assert asked.kind == "other"
+    assert "outside" in asked.title
+    assert path.exists()
+
+
 @pytest.mark.parametrize(("permissions", "asked"), [("ask", 1), ("all", 0)])
 async def test_everything_may_go_without_asking_also_for_root(
     scene: Scene, permissions: Permissions, asked: int
@@ -199,7 +209,7 @@ async def test_a_question_to_a_person_is_asked_also_where_everything_is_allowed(
 
     asking = {"tool": "AskUserQuestion", "input": {"questions": [question]}}
     happenings = await scene.play(asking, {"text": "ok"}, act=act, permissions="all")
-    assert [ask.tool for ask in of(happenings, ApprovalAsked)] == ["AskUserQuestion"]
+    assert [(ask.tool, ask.kind) for ask in of(happenings, ApprovalAsked)] == [("AskUserQuestion", "question")]
     [result] = of(happenings, ToolResult)
     assert "blue" in result.text
 

@@ -201,7 +201,7 @@ async def test_a_question_waits_for_a_person_and_the_answer_reaches_the_agent(tm
 
 @pytest.mark.parametrize(("permissions", "kind", "asks"), [
     ("ask", "read", False), ("ask", "edit", True), ("edits", "edit", False), ("edits", "execute", True),
-    ("edits", "fetch", True), ("all", "execute", False), ("all", "other", False),
+    ("edits", "fetch", True), ("all", "execute", False), ("all", "other", False), ("all", "question", True),
 ])  # fmt: skip
 async def test_what_goes_without_asking_is_a_setting(tmp_path: Path, permissions: str, kind: Any, asks: bool) -> None:
     agent = PlayedBackend()
