@@ -50,7 +50,8 @@ complete -c mycelium -f -a '(__colony_complete)'"""
 
 _TAKES_VALUE = frozenset(
     ("--format", "--server", "--timeout", "--from", "--template", "--state", "--grace", "--tail", "-n", "--since", "--until",
-     "--for", "--after", "--bind", "--port", "--preview-port", "--mode", "--role", "--detach-keys")
+     "--for", "--after", "--bind", "--port", "--preview-port", "--mode", "--role", "--detach-keys", "--owner",
+     "--name", "--person", "--target")
 )  # fmt: skip
 _VALUES = {
     "--state": ("spawning", "provisioning", "building", "running", "stopping", "stopped", "failed"),
@@ -155,14 +156,14 @@ def _names(environ: Mapping[str, str]) -> list[str]:
     from colony_core.remote import Client, calls, discover
 
     client = Client(discover(environ=environ), answer_seconds=NAMES_SECONDS)
-    return [view["name"] for view in client.send_raw(calls.colonies())]
+    return [view["name"] for view in client.send_all(calls.colonies())]
 
 
 def _terminals(name: str, environ: Mapping[str, str]) -> list[str]:
     from colony_core.remote import Client, calls, discover
 
     client = Client(discover(environ=environ), answer_seconds=NAMES_SECONDS)
-    return [view["id"] for view in client.send_raw(calls.terminals(name))]
+    return [view["id"] for view in client.send_all(calls.terminals(name))]
 
 
 def _services(name: str, environ: Mapping[str, str]) -> list[str]:

@@ -93,6 +93,17 @@ class Run:
         finally:
             self.tell_skew(client.server_version)
 
+    def ask_all(self, call: "Call") -> list[Any]:
+        """Every item of a list that grows, over all of its pages."""
+        return [item for page in self.pages(call) for item in page]
+
+    def pages(self, call: "Call") -> Iterator[list[Any]]:
+        """A list that grows, page by page."""
+        client = self.client(patience=ANSWER_SECONDS if self.timeout is None else min(self.timeout, ANSWER_SECONDS))
+        for page in client.pages(call):
+            self.tell_skew(client.server_version)
+            yield page
+
     def tell_skew(self, daemon: str | None) -> None:
         """Says once that the daemon is of another version than this command."""
         from colony_core import __version__
@@ -138,7 +149,7 @@ class Run:
         at = os.path.realpath(os.getcwd())
         made: dict[str, list[str]] = {}
         # Folders are the daemon's, and only a socket is sure to be of this machine.
-        for view in self.ask(self.calls.colonies()) if self.target.socket else ():
+        for view in self.ask_all(self.calls.colonies()) if self.target.socket else ():
             folder = os.path.realpath(view["source"])
             if os.path.commonpath((at, folder)) == folder:
                 made.setdefault(folder, []).append(view["name"])
@@ -159,7 +170,7 @@ class Run:
         except NotFound as error:
             if error.code != "colony-not-found":
                 raise
-            known = [view["name"] for view in self.ask(self.calls.colonies())]
+            known = [view["name"] for view in self.ask_all(self.calls.colonies())]
             meant = [one for one in known if one.startswith(name)]
             if not self.output.terminal or not meant:
                 raise self._with_nearest(error, name, known) from None

@@ -70,9 +70,14 @@ def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
         add_route(app, mycelium, route)
     requests = metrics.Requests()
     app.add_url_rule("/metrics", "metrics", partial(_metrics, mycelium, requests))
-    app.add_websocket("/api/colonies/<ref>/exec", "run_command", partial(commands.run_command, mycelium))
-    show = partial(terminals.show_terminal, mycelium)
-    app.add_websocket("/api/colonies/<ref>/terminals/<terminal>", "show_terminal", show)
+    sockets: dict[str, tuple[str, Any]] = {
+        "/api/colonies/<ref>/exec": ("run_command", commands.run_command),
+        "/api/colonies/<ref>/terminals/<terminal>": ("show_terminal", terminals.show_terminal),
+    }
+    for rule, (name, handler) in sockets.items():
+        app.add_websocket(rule, name, partial(handler, mycelium))
+        app.add_url_rule(rule, f"{name}_over_http", _upgrade)
+    app.add_url_rule(fanout.PATH, "follow_events_over_http", _upgrade)
     app.add_url_rule("/openapi.json", "openapi", _openapi)
     app.add_url_rule("/docs", "docs", partial(_docs, mycelium))
     app.add_url_rule("/", "home", partial(_docs, mycelium))
@@ -264,6 +269,10 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) 
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
     await send({"type": f"{kind}.start", "status": problem.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body, "more_body": False})
+
+
+async def _upgrade(**path: str) -> Response:
+    raise Invalid("upgrade-required", f"{request.path} speaks WebSocket only", "see /docs for what is said over it")
 
 
 async def _metrics(house: House, requests: metrics.Requests) -> Response:

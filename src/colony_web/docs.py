@@ -38,7 +38,12 @@ def page(document: Mapping[str, Any], *, system: SystemView, root: str = "") -> 
         f'<p>The same for programs: <a href="{escape(root)}/openapi.json">openapi.json</a></p>',
         f"<h2>Ask</h2><pre>{escape(_examples(system, root))}</pre><h2>Routes</h2>",
         *_operations(document),
-        "<h2>Types</h2>",
+        "<h2>Problems</h2><table>",
+        *(
+            f"<tr><td>{status.removeprefix('Problem')}</td><td>{escape(answer['description'])}</td></tr>"
+            for status, answer in document["components"]["responses"].items()
+        ),
+        "</table><h2>Types</h2>",
         *(_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items())),
         "</body></html>",
     ]
@@ -69,9 +74,13 @@ def _operations(document: Mapping[str, Any]) -> Iterator[str]:
             if "requestBody" in operation:
                 yield f"<p>Body: {_named(operation['requestBody']['content'])}</p>"
             yield "<table>"
+            shared = [status for status, answer in operation["responses"].items() if "$ref" in answer]
             for status, answer in operation["responses"].items():
+                if status in shared:
+                    continue
                 words = escape(answer.get("description", "problem"))
                 yield f"<tr><td>{escape(status)}</td><td>{words}</td><td>{_named(answer.get('content', {}))}</td></tr>"
+            yield f"<tr><td>else</td><td>{escape(', '.join(shared))}</td><td>a problem, see below</td></tr>"
             yield "</table></details>"
 
 

@@ -49,6 +49,8 @@ _BY_CODE: Mapping[str, HTTPStatus] = {
     "session-unknown": HTTPStatus.UNAUTHORIZED,
     "token-required": HTTPStatus.UNAUTHORIZED,
     "token-unknown": HTTPStatus.UNAUTHORIZED,
+    "upgrade-required": HTTPStatus.UPGRADE_REQUIRED,
+    "changed-meanwhile": HTTPStatus.PRECONDITION_FAILED,
     "too-many-connections": HTTPStatus.SERVICE_UNAVAILABLE,
     "unsupported-media-type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "wrong-host": HTTPStatus.MISDIRECTED_REQUEST,
@@ -137,6 +139,8 @@ def _headers_of(error: ColonyError, status: HTTPStatus) -> dict[str, str]:
         headers["WWW-Authenticate"] = 'Bearer realm="colony"'
     if "retry_after" in error.details:
         headers["Retry-After"] = str(error.details["retry_after"])
+    if status == HTTPStatus.UPGRADE_REQUIRED:
+        headers["Upgrade"] = "websocket"
     if "allow" in error.details:
         headers["Allow"] = ", ".join(error.details["allow"])
     return headers

@@ -13,7 +13,8 @@ from colony_core.naming import RESERVED_SERVICES
 
 from .house import House
 
-Cursor = Annotated[int, Meta(ge=0, description="a cursor: the `seq` of the last item that was seen")]
+MOST_SEQ = 2**63 - 1
+Cursor = Annotated[int, Meta(ge=0, le=MOST_SEQ, description="a cursor: the `seq` of the last item that was seen")]
 Count = Annotated[int, Meta(ge=1, le=10_000)]
 Names = tuple[str, ...]
 Moment = Annotated[str, Meta(description="RFC 3339, or seconds since 1970")]

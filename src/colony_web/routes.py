@@ -14,6 +14,7 @@ from colony_core import wire
 from colony_core.access import Identity, Roles, fingerprint
 from colony_core.errors import Broken, ColonyError, Invalid, TooSlow, did_you_mean
 
+from .conditions import condition, unchanged
 from .context import current_identity, current_request_id, current_scope, note_target
 from .house import House
 from .problems import MEDIA_TYPE, Problem, problem_of
@@ -34,6 +35,8 @@ class Call:
     path: Mapping[str, str]
     body: Any = None
     query: Any = None
+    condition: frozenset[str] | None = None
+    """The versions of which one must be in force (`If-Match`); None where anything may be."""
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +78,12 @@ class Route:
     query: type | None = None
     problems: tuple[int, ...] = ()
     media_type: str = "application/json"
+    paged: bool = False
+    """The answer is a page, and may lead to the next."""
+    versioned: bool = False
+    """A change that takes `If-Match`."""
+    browser: bool = False
+    """For a browser's session alone."""
     parameters: tuple[Mapping[str, Any], ...] = ()
 
 
@@ -94,7 +103,10 @@ def add_route(app: QuartTrio, house: House, route: Route) -> None:
         raw = await asked.get_data(cache=True, as_text=False, parse_form_data=False)
         query = read_query(asked.args, route.query)
         body = _read_body(asked, raw, route)
-        call = Call(identity=identity, path=path, body=body, query=query)
+        versions = None if route.method == "GET" else condition(asked, taken=route.versioned)
+        call = Call(identity=identity, path=path, body=body, query=query, condition=versions)
+        if route.method == "GET":
+            return await unchanged(asked, _written(await route.handler(house, call), route))
         if route.method != "POST":
             # A removal may wait for long graces; it goes on by itself when its caller has hung up.
             return _written(await route.handler(house, call), route)

@@ -9,7 +9,7 @@ from typing import Any
 from quart import Response, request
 
 from colony_core.access import Identity
-from colony_core.errors import ColonyError, Invalid, LimitReached, NotAllowed
+from colony_core.errors import ColonyError, LimitReached, NotAllowed, WrongState
 
 from .context import current_scope
 from .house import House
@@ -62,7 +62,7 @@ async def log_in(house: House, failed: Any) -> Response:
 async def log_out(house: House, identity: Identity) -> Response:
     """Ends the browser's session."""
     if not identity.browser:
-        raise Invalid("no-session", "no cookie told who asks, so there is no session", "colony token revoke ID")
+        raise WrongState("no-session", "no cookie told who asks, so there is no session", "colony token revoke ID")
     await house.keys.revoke(identity.id)
     return Response(b"", 204, headers={"Set-Cookie": _cookie("", FORGET)}, content_type="text/plain")
 

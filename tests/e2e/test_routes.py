@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -34,6 +35,8 @@ command = "trap '' TERM; echo deaf; while :; do sleep 1; done"
 ready = { log = "deaf" }
 grace = "50s"
 """
+EVERYWHERE = {"Idempotency-Key", "If-None-Match"}
+"""Parameters of many operations; each has tests of its own."""
 EXERCISED: dict[str, set[str]] = {}
 
 
@@ -93,7 +96,7 @@ def test_every_operation_parameter_and_field_is_exercised_here() -> None:
     known: dict[str, set[str]] = {}
     for methods in document["paths"].values():
         for operation in methods.values():
-            names = {each["name"] for each in operation["parameters"] if each["in"] != "path"} - {"Idempotency-Key"}
+            names = {each["name"] for each in operation["parameters"] if each["in"] != "path"} - EVERYWHERE
             if "requestBody" in operation:
                 kind = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
                 names |= set(schemas[kind]["properties"])
@@ -117,7 +120,7 @@ def test_the_system_is_shown(daemon: Daemon, hello: dict[str, Any]) -> None:
 
 @exercises("create_colony", "name", "path", "template", "start", "dry_run")
 @exercises("show_colony")
-@exercises("list_colonies", "state")
+@exercises("list_colonies", "state", "owner", "name", "limit", "after")
 @exercises("remove_colony")
 def test_colonies_are_made_listed_shown_and_removed(daemon: Daemon, hello: dict[str, Any]) -> None:
     assert os.stat(f"/proc/{pid_of(hello)}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
@@ -132,6 +135,15 @@ def test_colonies_are_made_listed_shown_and_removed(daemon: Daemon, hello: dict[
     assert ask(daemon, "POST", "/api/colonies", asked, expect=409)["code"] == "name-taken"
     assert (made["state"], [s["name"] for s in made["services"]]) == ("stopped", ["api"])
     assert [c["name"] for c in ask(daemon, "GET", "/api/colonies?state=stopped")] == ["other"]
+    for query, names in (
+        ("name=ot*", ["other"]),
+        ("name=o", []),
+        ("owner=nobody", []),
+        (f"owner={made['owner']}", ["hello", "other"]),
+        ("limit=1", ["hello"]),
+        ("after=hello", ["other"]),
+    ):
+        assert [c["name"] for c in ask(daemon, "GET", f"/api/colonies?{query}")] == names, query
     assert ask(daemon, "GET", f"/api/colonies/{made['id']}")["name"] == "other"
     ask(daemon, "DELETE", "/api/colonies/other", expect=204)
     assert ask(daemon, "GET", "/api/colonies/other", expect=404)["code"] == "colony-not-found"
@@ -283,7 +295,7 @@ def test_events_are_streamed_from_a_place_and_of_a_choice(daemon: Daemon, hello:
     assert (event["type"], event["colony"], event["service"]) == ("service_state", "hello", "deaf")
 
 
-@exercises("list_terminals")
+@exercises("list_terminals", "limit", "after")
 @exercises("open_terminal", "command", "cwd", "env", "screen")
 @exercises("close_terminal")
 @exercises("show_terminal", "after", "rows", "columns", "read_only")
@@ -307,6 +319,13 @@ async def test_a_terminal_is_opened_shown_and_closed(daemon: Daemon, hello: dict
             ask(daemon, "DELETE", f"/api/colonies/hello/terminals/{view['id']}", expect=204)
             while not isinstance(await terminal.receive(), TerminalEnd):
                 pass
+    several = [ask(daemon, "POST", "/api/colonies/hello/terminals", expect=201)["id"] for _ in range(2)]
+    [first] = ask(daemon, "GET", "/api/colonies/hello/terminals?limit=1")
+    behind = urllib.parse.quote(f"{first['opened_at']} {first['id']}")
+    [second] = ask(daemon, "GET", f"/api/colonies/hello/terminals?after={behind}")
+    assert {first["id"], second["id"]} == set(several)
+    for one in several:
+        ask(daemon, "DELETE", f"/api/colonies/hello/terminals/{one}", expect=204)
     assert ask(daemon, "GET", "/api/colonies/hello/terminals") == []
     assert not alive(view["pid"])
 
@@ -367,9 +386,10 @@ def test_the_examples_of_the_page_answer(daemon: Daemon) -> None:
     assert (done.returncode, done.stdout) == (0, "[][]"), done.stderr
 
 
-@exercises("list_usage")
+@exercises("list_usage", "limit", "after")
 def test_what_a_colony_uses_is_told(daemon: Daemon, hello: dict[str, Any]) -> None:
-    [usage] = ask(daemon, "GET", "/api/usage")
+    [usage] = ask(daemon, "GET", "/api/usage?limit=1")
+    assert ask(daemon, "GET", "/api/usage?after=hello") == []
     assert (usage["colony"], usage["state"], usage["services"]) == ("hello", "running", 2)
     assert usage["processes"] >= 2
     assert usage["memory_bytes"] > 0
@@ -378,7 +398,7 @@ def test_what_a_colony_uses_is_told(daemon: Daemon, hello: dict[str, Any]) -> No
 
 @exercises("create_login")
 @exercises("end_login")
-@exercises("list_audit", "after", "limit", "wait_seconds")
+@exercises("list_audit", "after", "limit", "wait_seconds", "person", "target")
 def test_a_browser_comes_and_goes_and_both_are_written_down(daemon: Daemon) -> None:
     before = max([0, *(entry["seq"] for entry in ask(daemon, "GET", "/api/audit?limit=1"))])
     link = ask(daemon, "POST", "/api/logins", expect=201)["url"]
@@ -396,6 +416,9 @@ def test_a_browser_comes_and_goes_and_both_are_written_down(daemon: Daemon) -> N
         ("/api/logout", 204),
         ("/api/logout", 401),
     ]
+    mine = ask(daemon, "GET", f"/api/audit?after={before}&person={entries[0]['person']}")
+    assert [entry["status"] for entry in mine] == [201, 303, 204], "the last was nobody's"
+    assert ask(daemon, "GET", "/api/audit?after=0&target=nothing") == []
 
 
 @exercises("create_token", "name", "role", "seconds", "colony", "person")
@@ -412,12 +435,16 @@ def test_keys_may_be_anothers_an_agents_and_end(daemon: Daemon, hello: dict[str,
 
 
 @exercises("create_token", "name", "role")
-@exercises("list_tokens")
+@exercises("list_tokens", "person", "limit", "after")
 @exercises("revoke_token")
 def test_tokens_open_the_port_until_they_are_revoked(daemon: Daemon) -> None:
     made = ask(daemon, "POST", "/api/tokens", {"name": "looks", "role": "viewer"}, expect=201)
     [told] = [token for token in ask(daemon, "GET", "/api/tokens") if token["id"] == made["id"]]
     assert (told["name"], told["role"], told["token"]) == ("looks", "viewer", None)
+    assert ask(daemon, "GET", "/api/tokens?person=nobody") == []
+    [oldest] = ask(daemon, "GET", "/api/tokens?limit=1")
+    behind = urllib.parse.quote(f"{oldest['created_at']} {oldest['id']}")
+    assert oldest["id"] not in [token["id"] for token in ask(daemon, "GET", f"/api/tokens?after={behind}")]
     base = ask(daemon, "GET", "/api/system")["api_url"]
     assert status(f"{base}/api/colonies", made["token"]) == 200
     assert status(f"{base}/api/system/shutdown", made["token"], method="POST") == 403

@@ -146,12 +146,17 @@ class CardboardAudit:
     async def record(self, entry: AuditRecord) -> None:
         self.entries.append(attrs.evolve(entry, seq=len(self.entries) + 1))
 
-    async def page(self, *, after: int | None, limit: int, person: str | None) -> tuple[AuditRecord, ...]:
-        chosen = [each for each in self.entries if person in (None, each.person) and each.seq > (after or 0)]
+    async def page(
+        self, *, after: int | None, limit: int, person: str | None = None, target: str | None = None
+    ) -> tuple[AuditRecord, ...]:
+        wanted = [each for each in self.entries if person in (None, each.person) and target in (None, each.target)]
+        chosen = [each for each in wanted if each.seq > (after or 0)]
         return tuple(chosen[-limit:] if after is None else chosen[:limit])
 
-    async def next_page(self, *, after: int, limit: int, person: str | None) -> tuple[AuditRecord, ...]:
-        while not (found := await self.page(after=after, limit=limit, person=person)):
+    async def next_page(
+        self, *, after: int, limit: int, person: str | None = None, target: str | None = None
+    ) -> tuple[AuditRecord, ...]:
+        while not (found := await self.page(after=after, limit=limit, person=person, target=target)):
             await trio.sleep(0.1)
         return found
 

@@ -42,7 +42,9 @@ async def test_the_document_tells_types_bounds_and_problems(client: Any) -> None
     assert create["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/NewColony"}
     assert create["requestBody"]["required"] is True
     assert "201" in create["responses"]
-    assert "application/problem+json" in create["responses"]["409"]["content"]
+    assert create["responses"]["409"] == {"$ref": "#/components/responses/Problem409"}
+    assert "application/problem+json" in document["components"]["responses"]["Problem409"]["content"]
+    assert "Allow" in document["components"]["responses"]["Problem405"]["headers"]
     assert "Idempotency-Key" in [each["name"] for each in create["parameters"]]
     assert document["components"]["schemas"]["NewColony"]["properties"]["name"]["pattern"].startswith("^[a-z]")
     [limit] = [

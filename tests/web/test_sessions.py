@@ -146,7 +146,7 @@ async def test_logging_out_ends_the_session_and_takes_the_cookie_away(app: Quart
     assert answer.status_code == 204
     assert answer.headers["Set-Cookie"].startswith("colony_session=; Path=/; Max-Age=0")
     assert await code_of(await client.get("/api/colonies", headers={"Cookie": cookie})) == (401, "session-unknown")
-    assert await code_of(await client.post("/api/logout", scope_base=SOCKET)) == (422, "no-session")
+    assert await code_of(await client.post("/api/logout", scope_base=SOCKET)) == (409, "no-session")
 
 
 async def test_a_session_makes_no_further_one_and_lasts_as_configured(app: QuartTrio, house: CardboardHouse) -> None:

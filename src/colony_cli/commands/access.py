@@ -30,25 +30,28 @@ def login_command(run: Run) -> None:
 @command(
     "audit",
     takes=ASKS | frozenset({"json"}),
-    examples=("colony audit", "colony audit -f", "colony audit --after 0 --json"),
+    examples=(
+        "colony audit",
+        "colony audit -f",
+        "colony audit --person ann --target hello",
+        "colony audit --after 0 --json",
+    ),
     see=("colony events", "colony token ls"),
 )
 @click.option("-f", "--follow", is_flag=True, help="go on as things are asked for")
 @click.option("--after", type=click.IntRange(min=0), metavar="N", help="entries behind number N (default: the newest)")
-def audit_command(run: Run, *, follow: bool, after: int | None) -> None:
+@click.option("--person", metavar="P", help="only what this person did")
+@click.option("--target", metavar="T", help="only what was about this colony, or 'key ID'")
+def audit_command(run: Run, *, follow: bool, after: int | None, person: str | None, target: str | None) -> None:
     """Print who changed what, from where, and how it ended; refused writes too."""
-    found = run.ask(run.calls.audit(after=after, limit=EVENTS_AT_ONCE))
-    _tell(run, found)
-    everything = after is not None
-    after = found[-1]["seq"] if found else after or 0
-    while everything and len(found) == EVENTS_AT_ONCE:
-        found = run.ask(run.calls.audit(after=after, limit=EVENTS_AT_ONCE))
+    chosen = {"limit": EVENTS_AT_ONCE, "person": person, "target": target}
+    for found in run.pages(run.calls.audit(after=after, **chosen)):
         _tell(run, found)
-        after = found[-1]["seq"] if found else after
+        after = found[-1]["seq"] if found else after or 0
     deadline = None if run.timeout is None else time.monotonic() + run.timeout
     while follow and (deadline is None or time.monotonic() < deadline):
         wait = WATCH_SECONDS if deadline is None else max(0.01, min(WATCH_SECONDS, deadline - time.monotonic()))
-        found = run.ask(run.calls.audit(after=after, limit=EVENTS_AT_ONCE, wait_seconds=round(wait, 3)), patience=None)
+        found = run.ask(run.calls.audit(after=after, wait_seconds=round(wait, 3), **chosen), patience=None)
         _tell(run, found)
         after = found[-1]["seq"] if found else after
 

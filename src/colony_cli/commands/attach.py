@@ -58,7 +58,7 @@ def attach_command(
         )
     require_terminal("attach")
     colony = run.named(name, lambda ref: run.ask(run.calls.colony(ref)))
-    view = None if new else _meant(run.ask(run.calls.terminals(colony["id"])), terminal, colony["name"])
+    view = None if new else _meant(run.ask_all(run.calls.terminals(colony["id"])), terminal, colony["name"])
     if view is None and read_only:
         raise NotFound("terminal-not-found", f"“{colony['name']}” has no terminals", f"colony attach {colony['name']}")
     if view is None:
@@ -75,7 +75,7 @@ def attach_command(
 @colony_argument
 def terminal_ls_command(run: Run, name: str | None) -> None:
     """List the terminals of a colony, the oldest first."""
-    views = run.named(name, lambda ref: run.ask(run.calls.terminals(ref)))
+    views = run.named(name, lambda ref: run.ask_all(run.calls.terminals(ref)))
 
     def table() -> None:
         if not views:
@@ -100,7 +100,7 @@ def terminal_ls_command(run: Run, name: str | None) -> None:
 @click.argument("terminals", metavar="TERMINAL...", nargs=-1, required=True)
 def terminal_rm_command(run: Run, name: str, terminals: tuple[str, ...]) -> None:
     """End terminals of a colony, each with its program and whatever that has started."""
-    known = run.named(name, lambda ref: run.ask(run.calls.terminals(ref)))
+    known = run.named(name, lambda ref: run.ask_all(run.calls.terminals(ref)))
     meant = [_meant(known, terminal, name) for terminal in terminals]
     gone = []
     for view in filter(None, meant):

@@ -65,17 +65,21 @@ def spawn_command(
 @command(
     "ls",
     takes=ASKS | TABLE,
-    examples=("colony ls", "colony ls -a --json", "colony ls --format '{name}\\t{url}'"),
+    examples=("colony ls", "colony ls -a --json", "colony ls --name 'web-*'", "colony ls --format '{name}\\t{url}'"),
     see=("colony show",),
 )
 @click.option("-a", "--all", "everything", is_flag=True, help="stopped ones too")
 @click.option("-w", "--watch", is_flag=True, help="again whenever something happens")
 @click.option("--state", type=Nearest(STATES), metavar="S", help=f"only those that are {', '.join(STATES)}")
-def ls_command(run: Run, *, everything: bool, watch: bool, state: str | None) -> None:
+@click.option("--owner", metavar="P", help="only those of this person")
+@click.option("--name", metavar="N", help="only those of this name: 'web-*'")
+def ls_command(
+    run: Run, *, everything: bool, watch: bool, state: str | None, owner: str | None, name: str | None
+) -> None:
     """List colonies; stopped ones with -a."""
 
     def draw() -> None:
-        found = run.ask(run.calls.colonies())
+        found = run.ask_all(run.calls.colonies(owner=owner, name=name))
         shown = [v for v in found if (v["state"] == state if state else everything or v["state"] != "stopped")]
         run.output.results(shown, lambda: _list(run, found, shown))
 

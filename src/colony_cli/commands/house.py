@@ -29,7 +29,7 @@ DOCTOR_EXIT = 1
 def status_command(run: Run) -> None:
     """Show the daemon: version, addresses, mode, how many colonies in which state."""
     view = run.ask(run.calls.system())
-    states = Counter(colony["state"] for colony in run.ask(run.calls.colonies()))
+    states = Counter(colony["state"] for colony in run.ask_all(run.calls.colonies()))
 
     def show() -> None:
         show_system(run.output, view)
@@ -86,11 +86,10 @@ def events_command(
         for batch in run.batches(after, **chosen):
             _tell(run, batch)
         return
-    while events := run.ask(run.calls.events(after=after, limit=EVENTS_AT_ONCE, **chosen)):
+    for events in run.pages(run.calls.events(after=after, limit=EVENTS_AT_ONCE, **chosen)):
         # Who asks for all that is kept asks for nothing that is not.
-        _tell(run, events[1:] if everything and events[0]["type"] == "missed" else events)
+        _tell(run, events[1:] if everything and events and events[0]["type"] == "missed" else events)
         everything = False
-        after = events[-1]["seq"]
 
 
 @command(

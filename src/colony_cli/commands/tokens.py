@@ -38,10 +38,13 @@ def token_create_command(
         run.output.note(f"this token is told once; it ends with: colony token revoke {clean(view['id'])}")
 
 
-@command("ls", takes=ASKS | TABLE, examples=("colony token ls",), see=("colony token revoke",))
-def token_ls_command(run: Run) -> None:
+@command(
+    "ls", takes=ASKS | TABLE, examples=("colony token ls", "colony token ls --person ann"), see=("colony token revoke",)
+)
+@click.option("--person", metavar="P", help="only this person's")
+def token_ls_command(run: Run, *, person: str | None) -> None:
     """List the keys, without their secrets."""
-    views = run.ask(run.calls.tokens())
+    views = run.ask_all(run.calls.tokens(person=person))
 
     def table() -> None:
         if not views:

@@ -64,7 +64,7 @@ _FIELDS = {
 
 
 def _sample(run: Run, wanted: set[str]) -> dict[str, dict[str, Any]]:
-    views = run.ask(run.calls.usage())
+    views = run.ask_all(run.calls.usage())
     return {view["colony_id"]: view for view in views if not wanted or view["colony_id"] in wanted}
 
 

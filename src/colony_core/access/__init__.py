@@ -7,7 +7,7 @@ first answers, so that a request that is sent again is not carried out again.
 
 from .answers import Idempotency, Stored, fingerprint
 from .audit import Audit, AuditRecord
-from .guard import Keys, house_owner, user_name
+from .guard import KEY_NAME_PATTERN, LOCAL_NAME, MOST_SECONDS, Keys, house_owner, user_name
 from .keys import Identity, Role, redacted
 from .logins import CODE_SECONDS, Logins
 from .rights import ALL_ROLES, CHANGING, LOOKING, OWN, PEOPLE, Roles, belongs_to, may_change, may_see
@@ -16,7 +16,10 @@ __all__ = [
     "ALL_ROLES",
     "CHANGING",
     "CODE_SECONDS",
+    "KEY_NAME_PATTERN",
+    "LOCAL_NAME",
     "LOOKING",
+    "MOST_SECONDS",
     "OWN",
     "PEOPLE",
     "Audit",

@@ -71,16 +71,20 @@ class Audit:
         news, self._news = self._news, trio.Event()
         news.set()
 
-    async def page(self, *, after: int | None, limit: int, person: str | None = None) -> tuple[AuditRecord, ...]:
-        """Entries behind number `after`, or the newest; with `person` only what that person did."""
-        rows = await self._store.read(partial(records.audit_page, after=after, limit=limit, person=person))
-        return tuple(AuditRecord(**row) for row in rows)
+    async def page(
+        self, *, after: int | None, limit: int, person: str | None = None, target: str | None = None
+    ) -> tuple[AuditRecord, ...]:
+        """Entries behind number `after`, or the newest; with `person` only what that person did, with `target` what was about that."""
+        unit = partial(records.audit_page, after=after, limit=limit, person=person, target=target)
+        return tuple(AuditRecord(**row) for row in await self._store.read(unit))
 
-    async def next_page(self, *, after: int, limit: int, person: str | None = None) -> tuple[AuditRecord, ...]:
+    async def next_page(
+        self, *, after: int, limit: int, person: str | None = None, target: str | None = None
+    ) -> tuple[AuditRecord, ...]:
         """As `page`, but waits until there is something."""
         while True:
             news = self._news
-            if found := await self.page(after=after, limit=limit, person=person):
+            if found := await self.page(after=after, limit=limit, person=person, target=target):
                 return found
             await news.wait()
 

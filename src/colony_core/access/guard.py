@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,10 @@ from .keys import Identity, KeyRecord, Role, hashed, matches, mint, parse, parse
 
 LOCAL_NAME = "local"
 MAX_NAME_LETTERS = 64
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+KEY_NAME_PATTERN = rf"^[^\s{_UNSEEN}]([^{_UNSEEN}]*[^\s{_UNSEEN}])?$"
+"""No control characters, and none that steer the direction of writing; names stand in logs and tables."""
+_NAME = re.compile(KEY_NAME_PATTERN)
 MAX_TOKEN_LETTERS = 256
 MOST_SECONDS = 10 * 365 * 86400.0
 
@@ -74,12 +79,13 @@ class Keys:
 
         With `seconds` it opens nothing after that time. An agent's key, and no other, has the id of its `colony`.
         """
-        if not 1 <= len(name) <= MAX_NAME_LETTERS or not name.isprintable() or name != name.strip():
-            raise Invalid(
-                "invalid-name",
-                f"a key's name is 1 to {MAX_NAME_LETTERS} printable characters",
-                "name it after who will use it",
-            )
+        for what, text in (("a key's name", name), ("a person's name", owner)):
+            if len(text) > MAX_NAME_LETTERS or not _NAME.fullmatch(text):
+                raise Invalid(
+                    "invalid-name",
+                    f"{what} is 1 to {MAX_NAME_LETTERS} characters that can be seen, without spaces around them",
+                    "name it after who will use it",
+                )
         if name == LOCAL_NAME:
             raise Invalid("reserved-name", f"the name {name!r} is kept for the daemon's own key", "take another name")
         role = role if isinstance(role, Role) else parse_role(role)

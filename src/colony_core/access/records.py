@@ -147,11 +147,15 @@ def add_audit(connection: Connection, entry: Mapping[str, Any], *, every: int, k
             connection.execute(delete(audit).where(kind, audit.c.seq <= edge))
 
 
-def audit_page(connection: Connection, after: int | None, limit: int, person: str | None) -> list[dict[str, Any]]:
+def audit_page(
+    connection: Connection, after: int | None, limit: int, person: str | None, target: str | None
+) -> list[dict[str, Any]]:
     """Entries behind `after`, or the newest; oldest first."""
     chosen = select(audit)
     if person is not None:
         chosen = chosen.where(audit.c.person == person)
+    if target is not None:
+        chosen = chosen.where(audit.c.target == target)
     if after is None:
         rows = connection.execute(chosen.order_by(audit.c.seq.desc()).limit(limit)).mappings().all()[::-1]
     else:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from colony_core.errors import Broken, ColonyError, LimitReached, TooSlow, Unreachable
 
-from .calls import Call
+from .calls import Call, next_call
 from .problems import error_from_answer, error_from_problem, unreachable
 from .sse import SseEvent, SseParser
 from .target import Target
@@ -75,11 +75,26 @@ class Client:
         except ColonyError as error:
             raise self._malformed(call, error.message) from error
 
+    def pages(self, call: Call) -> Iterator[Any]:
+        """The pages of a list that grows, as `send_raw` gives them, as long as the daemon leads on to the next."""
+        asked: Call | None = call
+        while asked is not None:
+            answer, link = self._send(asked)
+            yield answer
+            asked = next_call(asked, link)
+
+    def send_all(self, call: Call) -> list[Any]:
+        """Every item of a list, whatever the pages that it comes in."""
+        return [item for page in self.pages(call) for item in _list(page)]
+
     def send_raw(self, call: Call) -> Any:
-        """The answer as plain dicts and lists, None where there is none.
+        """The answer as plain dicts and lists, None where there is none; of a list that grows one page.
 
         A GET, or a POST (which carries an idempotency key), is sent once more where the connection broke before the answer was whole.
         """
+        return self._send(call)[0]
+
+    def _send(self, call: Call) -> tuple[Any, str]:
         headers = self._headers(call)
         try:
             return self._exchange(call, headers)
@@ -128,7 +143,8 @@ class Client:
                     raise (error if isinstance(error, ColonyError) else unreachable(self.target, error)) from error
             time.sleep(RECONNECT_SECONDS if parser.retry_seconds is None else parser.retry_seconds)
 
-    def _exchange(self, call: Call, headers: dict[str, str]) -> Any:
+    def _exchange(self, call: Call, headers: dict[str, str]) -> tuple[Any, str]:
+        """What was answered, and the `Link` to what comes behind it."""
         with self._asked(call, headers) as (response, _):
             body = response.read(MAX_ANSWER_BYTES + 1)
             # http.client reports a body that ends early only where it reads without a bound.
@@ -136,7 +152,7 @@ class Client:
                 raise _CutOffError
         if len(body) > MAX_ANSWER_BYTES:
             raise LimitReached("answer-too-large", f"{call.path}: the answer is larger than {MAX_ANSWER_BYTES} bytes")
-        return self._understand(call, response, body)
+        return self._understand(call, response, body), response.getheader("Link") or ""
 
     def _stream(self, call: Call, parser: SseParser) -> Iterator[SseEvent]:
         headers = self._headers(call) | {"Accept": "text/event-stream", "Cache-Control": "no-store"}
@@ -203,6 +219,8 @@ class Client:
         headers = {"Accept": "application/json", "Connection": "close", **self.target.headers}
         if call.body is not None:
             headers["Content-Type"] = "application/json"
+        if call.if_match is not None:
+            headers["If-Match"] = f'"{call.if_match}"'
         if call.method == "POST":
             headers["Idempotency-Key"] = call.idempotency_key or os.urandom(16).hex()
         return headers

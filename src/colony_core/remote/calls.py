@@ -3,14 +3,16 @@
 `ref` is a colony's name or id. Views are named, not imported, so that asking costs no serialiser.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import attrs
 
 from colony_core.errors import Invalid
 
+_NEXT = re.compile(r'<([^>]*)>; rel="next"')
 Verb = Literal["start", "stop", "restart"]
 Moment = float | str
 """Seconds since 1970, or RFC 3339."""
@@ -30,6 +32,8 @@ class Call:
     reply: str | None = None
     many: bool = False
     idempotency_key: str | None = None
+    if_match: str | None = None
+    """The version that must be in force, else nothing is done (`changed-meanwhile`)."""
 
     @property
     def url(self) -> str:
@@ -39,6 +43,14 @@ class Call:
     def with_key(self, key: str) -> "Call":
         """The same request, to be carried out once however often it is sent."""
         return attrs.evolve(self, idempotency_key=key)
+
+
+def next_call(call: Call, link: str) -> Call | None:
+    """The call for the next page, by an answer's `Link`; None behind the last."""
+    found = _NEXT.search(link)
+    if found is None:
+        return None
+    return attrs.evolve(call, query=tuple(parse_qsl(urlsplit(found[1]).query, keep_blank_values=True)))
 
 
 def system() -> Call:
@@ -56,9 +68,17 @@ def tree() -> Call:
     return _get("/api/system/tree")
 
 
-def colonies(*, state: str | None = None) -> Call:
-    """All colonies, or those in one state."""
-    return _get("/api/colonies", {"state": state}, reply="ColonyView", many=True)
+def colonies(
+    *,
+    state: str | None = None,
+    owner: str | None = None,
+    name: str | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Call:
+    """Colonies by name: all, or those of a state, an owner, a name (`web-*`); a page where there are more than `limit`."""
+    query = {"state": state, "owner": owner, "name": name, "after": after, "limit": limit}
+    return _get("/api/colonies", query, reply="ColonyView", many=True)
 
 
 def colony(ref: str) -> Call:
@@ -143,9 +163,9 @@ def reload() -> Call:
     return Call(method="POST", path="/api/system/reload", reply="ReloadView")
 
 
-def usage() -> Call:
+def usage(*, after: str | None = None, limit: int | None = None) -> Call:
     """What every colony uses; see `UsageView`."""
-    return _get("/api/usage", reply="UsageView", many=True)
+    return _get("/api/usage", {"after": after, "limit": limit}, reply="UsageView", many=True)
 
 
 def events(
@@ -174,9 +194,9 @@ def follow_events(
     return _get("/api/events/stream", query)
 
 
-def tokens() -> Call:
-    """The keys to the API, without their secrets."""
-    return _get("/api/tokens", reply="TokenView", many=True)
+def tokens(*, person: str | None = None, after: str | None = None, limit: int | None = None) -> Call:
+    """The keys to the API, without their secrets: all that one may see, or a person's."""
+    return _get("/api/tokens", {"person": person, "after": after, "limit": limit}, reply="TokenView", many=True)
 
 
 def mint_token(
@@ -202,9 +222,16 @@ def logout() -> Call:
     return Call(method="POST", path="/api/logout")
 
 
-def audit(*, after: int | None = None, limit: int | None = None, wait_seconds: float | None = None) -> Call:
-    """Writes, done and refused, behind the number `after`, or the newest."""
-    query = {"after": after, "limit": limit, "wait_seconds": wait_seconds}
+def audit(
+    *,
+    after: int | None = None,
+    limit: int | None = None,
+    wait_seconds: float | None = None,
+    person: str | None = None,
+    target: str | None = None,
+) -> Call:
+    """Writes, done and refused, behind the number `after`, or the newest; a person's, or those about a colony."""
+    query = {"after": after, "limit": limit, "wait_seconds": wait_seconds, "person": person, "target": target}
     return _get("/api/audit", query, reply="AuditView", many=True)
 
 
@@ -213,9 +240,9 @@ def revoke_token(token_id: str) -> Call:
     return Call(method="DELETE", path=f"/api/tokens/{_part(token_id)}")
 
 
-def terminals(ref: str) -> Call:
+def terminals(ref: str, *, after: str | None = None, limit: int | None = None) -> Call:
     """The terminals of a colony, the oldest first."""
-    return _get(f"{_colony(ref)}/terminals", reply="TerminalView", many=True)
+    return _get(f"{_colony(ref)}/terminals", {"after": after, "limit": limit}, reply="TerminalView", many=True)
 
 
 def open_terminal(

@@ -1,9 +1,11 @@
 """Colonies: list, create, show, start, stop, restart, apply, remove."""
 
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import attrs
+from msgspec import Meta
 from quart import request
 
 from colony_core.access import CHANGING, LOOKING
@@ -11,6 +13,7 @@ from colony_core.errors import Invalid
 from colony_core.views import ApplyRequest, ApplyView, ColonyView, NewColony, StopRequest
 from colony_web.context import note_target
 from colony_web.house import House
+from colony_web.pages import MOST, After, Limit, page
 from colony_web.rights import visible
 from colony_web.routes import Call, Reply, Route
 
@@ -22,13 +25,24 @@ class ListQuery:
     """Which colonies."""
 
     state: State | None = None
+    owner: Annotated[str, Meta(description="only those of this person")] | None = None
+    name: Annotated[str, Meta(description="only those of this name; `*` stands for anything: `web-*`")] | None = None
+    limit: Limit = MOST
+    after: After | None = None
 
 
-async def list_colonies(house: House, call: Call) -> tuple[ColonyView, ...]:
-    """All colonies, by name; with `state` only those in that state."""
+async def list_colonies(house: House, call: Call) -> Reply:
+    """Colonies, by name: all that the caller sees, or those of a state, an owner, a name."""
     query: ListQuery = call.query
-    wanted = (view for view in house.colonies() if query.state in (None, view.state))
-    return tuple(view for view in wanted if visible(house, call.identity, view))
+    wanted = (
+        view
+        for view in house.colonies()
+        if query.state in (None, view.state)
+        and query.owner in (None, view.owner)
+        and (query.name is None or fnmatchcase(view.name, query.name.replace("[", "[[]")))
+        and visible(house, call.identity, view)
+    )
+    return page(wanted, lambda view: view.name, after=query.after, limit=query.limit)
 
 
 async def create_colony(house: House, call: Call) -> Reply:
@@ -99,6 +113,7 @@ ROUTES = (
         handler=list_colonies,
         query=ListQuery,
         returns=tuple[ColonyView, ...],
+        paged=True,
         tag="colonies",
         roles=LOOKING,
     ),
@@ -113,7 +128,7 @@ ROUTES = (
         also=(200,),
         tag="colonies",
         roles=CHANGING,
-        problems=(409, 422),
+        problems=(404,),
     ),
     Route(
         method="GET",

@@ -13,6 +13,7 @@ from colony_core.journal import Entry, Selection
 from colony_web.context import current_scope
 from colony_web.drain import drained
 from colony_web.house import House
+from colony_web.pages import Limit, next_page
 from colony_web.queries import Cursor, Names, wanted_events
 from colony_web.rights import told_events
 from colony_web.routes import Call, Route
@@ -23,7 +24,7 @@ class EventsQuery:
     """Which events: those behind `after`, or the newest; with none yet, wait for one. A `kind` may be a noun: `service`, `colony`."""
 
     after: Cursor | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: Limit = 100
     wait_seconds: Annotated[float, Meta(ge=0, le=60)] = 0.0
     colony: Names = ()
     service: Names = ()
@@ -41,7 +42,10 @@ async def list_events(house: House, call: Call) -> Response:
     if not entries and query.wait_seconds:
         with trio.move_on_after(query.wait_seconds):
             entries = await _next(house, after, selection)
-    return _told(entries[: query.limit])
+    answer = _told(entries[: query.limit])
+    if len(entries) >= query.limit:
+        answer.headers.update(next_page(entries[query.limit - 1].seq))
+    return answer
 
 
 async def _next(house: House, after: int, selection: Selection) -> tuple[Entry, ...]:
@@ -72,6 +76,7 @@ ROUTES = (
         handler=list_events,
         query=EventsQuery,
         returns=list[dict[str, Any]],
+        paged=True,
         tag="events",
         roles=LOOKING,
         problems=(409,),

@@ -36,5 +36,14 @@ ROUTES = (
         tag="access",
         roles=PEOPLE,
     ),
-    Route(method="POST", rule="/api/logout", handler=end_login, returns=None, status=204, tag="access", roles=PEOPLE),
+    Route(
+        method="POST",
+        rule="/api/logout",
+        handler=end_login,
+        returns=None,
+        status=204,
+        tag="access",
+        roles=PEOPLE,
+        browser=True,
+    ),
 )

@@ -5,8 +5,9 @@ import attrs
 from colony_core.access import LOOKING
 from colony_core.views import LogPageView
 from colony_web.house import House
+from colony_web.pages import next_page
 from colony_web.queries import Count, Cursor, Moment, moment, wanted_services
-from colony_web.routes import Call, Route
+from colony_web.routes import Call, Reply, Route
 
 
 @attrs.frozen(kw_only=True)
@@ -21,11 +22,11 @@ class LogQuery:
     until: Moment | None = None
 
 
-async def read_log(house: House, call: Call) -> LogPageView:
+async def read_log(house: House, call: Call) -> Reply:
     """Lines of a colony's log behind `after`, or the last `tail`; of some services, of some time."""
     query: LogQuery = call.query
     ref = call.path["ref"]
-    return await house.log_page(
+    found = await house.log_page(
         ref,
         after=query.after,
         limit=query.limit,
@@ -34,6 +35,8 @@ async def read_log(house: House, call: Call) -> LogPageView:
         since=moment("since", query.since),
         until=moment("until", query.until),
     )
+    more = query.tail is None and found.lines and found.lines[-1].seq < found.last
+    return Reply(value=found, headers=next_page(found.lines[-1].seq) if more else {})
 
 
 ROUTES = (
@@ -43,6 +46,7 @@ ROUTES = (
         handler=read_log,
         query=LogQuery,
         returns=LogPageView,
+        paged=True,
         tag="logs",
         roles=LOOKING,
         problems=(404,),

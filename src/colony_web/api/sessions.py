@@ -5,9 +5,10 @@ import attrs
 from colony_core.access import CHANGING, LOOKING
 from colony_core.views import AgentView, ApprovalView, Decision, FeedLineView, NewInstruction
 from colony_web.house import House
-from colony_web.queries import Count, Cursor
+from colony_web.pages import MOST, After, Limit, next_page, page
+from colony_web.queries import Cursor
 from colony_web.rights import visible
-from colony_web.routes import Call, Route
+from colony_web.routes import Call, Reply, Route
 
 
 @attrs.frozen(kw_only=True)
@@ -15,13 +16,23 @@ class FeedQuery:
     """Which lines: those behind `after`, or the newest."""
 
     after: Cursor | None = None
-    limit: Count = 200
+    limit: Limit = 200
 
 
-async def list_sessions(house: House, call: Call) -> tuple[AgentView, ...]:
+@attrs.frozen(kw_only=True)
+class SessionsQuery:
+    """Which page."""
+
+    limit: Limit = MOST
+    after: After | None = None
+
+
+async def list_sessions(house: House, call: Call) -> Reply:
     """The agent of every colony, by the colony's name."""
+    query: SessionsQuery = call.query
     seen = {view.id for view in house.colonies() if visible(house, call.identity, view)}
-    return tuple(view for view in house.sessions.views() if view.colony_id in seen)
+    found = (view for view in house.sessions.views() if view.colony_id in seen)
+    return page(found, lambda view: view.colony, after=query.after, limit=query.limit)
 
 
 async def show_agent(house: House, call: Call) -> AgentView:
@@ -54,10 +65,12 @@ async def decide_approval(house: House, call: Call) -> ApprovalView:
     return await house.sessions.decide(call.path["ref"], call.path["approval"], call.body, by=call.identity.name)
 
 
-async def read_feed(house: House, call: Call) -> tuple[FeedLineView, ...]:
+async def read_feed(house: House, call: Call) -> Reply:
     """Lines of what the agent did, the oldest first; the `seq` of the last is the cursor for more."""
     query: FeedQuery = call.query
-    return await house.sessions.page(call.path["ref"], after=query.after, limit=min(query.limit, 1000))
+    lines = await house.sessions.page(call.path["ref"], after=query.after, limit=query.limit)
+    more = query.after is not None and len(lines) == query.limit
+    return Reply(value=lines, headers=next_page(lines[-1].seq) if more else {})
 
 
 def _ask(verb: str, handler: object, body: type | None) -> Route:
@@ -82,6 +95,7 @@ def _look(rule: str, handler: object, returns: object, query: type | None = None
         handler=handler,  # type: ignore[arg-type]
         query=query,
         returns=returns,
+        paged=query is not None,
         tag="sessions",
         roles=LOOKING,
         problems=(404,) if "<ref>" in rule else (),
@@ -89,7 +103,7 @@ def _look(rule: str, handler: object, returns: object, query: type | None = None
 
 
 ROUTES = (
-    _look("/api/sessions", list_sessions, tuple[AgentView, ...]),
+    _look("/api/sessions", list_sessions, tuple[AgentView, ...], SessionsQuery),
     _look("/api/colonies/<ref>/agent", show_agent, AgentView),
     _look("/api/colonies/<ref>/approvals", list_approvals, tuple[ApprovalView, ...]),
     _look("/api/colonies/<ref>/feed", read_feed, tuple[FeedLineView, ...], FeedQuery),

@@ -1,14 +1,27 @@
 """The terminals of a colony: list, open, close. Their bytes go over a WebSocket (live/terminals.py)."""
 
+import attrs
+
 from colony_core.access import CHANGING, LOOKING
 from colony_core.views import NewTerminal, TerminalView
 from colony_web.house import House
+from colony_web.pages import MOST, After, Limit, page
 from colony_web.routes import Call, Reply, Route
 
 
-async def list_terminals(house: House, call: Call) -> tuple[TerminalView, ...]:
+@attrs.frozen(kw_only=True)
+class TerminalsQuery:
+    """Which page."""
+
+    limit: Limit = MOST
+    after: After | None = None
+
+
+async def list_terminals(house: House, call: Call) -> Reply:
     """The terminals of a colony, the oldest first."""
-    return await house.terminals(call.path["ref"])
+    query: TerminalsQuery = call.query
+    found = await house.terminals(call.path["ref"])
+    return page(found, lambda view: f"{view.opened_at} {view.id}", after=query.after, limit=query.limit)
 
 
 async def open_terminal(house: House, call: Call) -> Reply:
@@ -30,7 +43,9 @@ ROUTES = (
         method="GET",
         rule="/api/colonies/<ref>/terminals",
         handler=list_terminals,
+        query=TerminalsQuery,
         returns=tuple[TerminalView, ...],
+        paged=True,
         tag="terminals",
         roles=LOOKING,
         problems=(404,),

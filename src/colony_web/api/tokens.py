@@ -7,19 +7,35 @@ from colony_core.errors import NotAllowed, NotFound
 from colony_core.views import NewToken, TokenView
 from colony_web.context import note_target
 from colony_web.house import House
+from colony_web.pages import MOST, After, Limit, page
 from colony_web.rights import colony_for
 from colony_web.routes import Call, Reply, Route
 
 
-async def list_tokens(house: House, call: Call) -> tuple[TokenView, ...]:
-    """The keys of whoever asks, without their secrets; for the daemon's own user, everybody's."""
-    return tuple(view for view in house.keys.list() if belongs_to(call.identity, view.person))
+@attrs.frozen(kw_only=True)
+class TokensQuery:
+    """Which keys."""
+
+    person: str | None = None
+    limit: Limit = MOST
+    after: After | None = None
+
+
+async def list_tokens(house: House, call: Call) -> Reply:
+    """The keys of whoever asks, without their secrets, the oldest first; for the daemon's own user everybody's, or one `person`'s."""
+    query: TokensQuery = call.query
+    found = (
+        view
+        for view in house.keys.list()
+        if belongs_to(call.identity, view.person) and query.person in (None, view.person)
+    )
+    return page(found, lambda view: f"{view.created_at} {view.id}", after=query.after, limit=query.limit)
 
 
 async def create_token(house: House, call: Call) -> Reply:
     """Makes a key. Its `token` is told this once: neither the store nor a repeated request holds it."""
     asked: NewToken = call.body
-    person = asked.person or call.identity.person
+    person = call.identity.person if asked.person is None else asked.person
     if not belongs_to(call.identity, person):
         raise NotAllowed("not-your-key", f"only the daemon's own user makes keys for {person[:64]!r}", "leave it out")
     colony = colony_for(house, call.identity, asked.colony, change=True).id if asked.colony is not None else None
@@ -42,7 +58,9 @@ ROUTES = (
         method="GET",
         rule="/api/tokens",
         handler=list_tokens,
+        query=TokensQuery,
         returns=tuple[TokenView, ...],
+        paged=True,
         tag="tokens",
         roles=CHANGING,
     ),

@@ -13,7 +13,6 @@ import trio
 from werkzeug.datastructures import MultiDict
 
 from colony_core.access import LOOKING
-from colony_core.errors import Invalid
 from colony_core.journal import Selection
 from colony_web.drain import drained
 from colony_web.frames import PAGE_ENTRIES, SharedPages, websocket_frame
@@ -49,12 +48,9 @@ class EventSockets:
     def wish(self, scope: Scope) -> Wish | None:
         """What is asked for, None where it is not for `/ws`. Raises a ColonyError where it may not be had."""
         path = str(scope["path"]).removeprefix(scope.get("root_path") or "")
-        if path != PATH:
+        if path != PATH or scope["type"] != "websocket":
             return None
         scope[ROUTE] = PATH
-        if scope["type"] != "websocket":
-            hint = "open a WebSocket, or read /api/events/stream"
-            raise Invalid("malformed-request", "events are told over a WebSocket here", hint)
         identity = scope[IDENTITY]
         require_role(identity, LOOKING)
         asked = parse_qsl(scope["query_string"].decode("utf-8", "replace"), keep_blank_values=True)
