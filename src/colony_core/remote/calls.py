@@ -280,9 +280,9 @@ def terminal_path(
     return _get(f"{_colony(ref)}/terminals/{_part(terminal)}", query).url
 
 
-def sessions() -> Call:
-    """The agents of all colonies."""
-    return _get("/api/sessions", reply="AgentView", many=True)
+def sessions(*, after: str | None = None, limit: int | None = None) -> Call:
+    """The agents of all colonies, by the colony's name."""
+    return _get("/api/sessions", {"after": after, "limit": limit}, reply="AgentView", many=True)
 
 
 def agent(ref: str) -> Call:
