@@ -255,7 +255,7 @@ async def test_a_server_that_takes_no_frames_gets_a_message_for_each_event(
 
 async def test_who_asks_without_a_websocket_is_told_what_to_do(serving: Start, house: CardboardHouse) -> None:
     answer = await (await serving()).ask("/ws")
-    assert (answer.status, answer.json["code"]) == (400, "malformed-request")
+    assert (answer.status, answer.json["code"]) == (426, "upgrade-required")
     assert "/api/events/stream" in answer.json["hint"]
 
 
