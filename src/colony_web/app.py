@@ -272,7 +272,9 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) 
 
 
 async def _upgrade(**path: str) -> Response:
-    raise Invalid("upgrade-required", f"{request.path} speaks WebSocket only", "open a WebSocket; events: /api/events/stream")
+    raise Invalid(
+        "upgrade-required", f"{request.path} speaks WebSocket only", "open a WebSocket; events: /api/events/stream"
+    )
 
 
 async def _metrics(house: House, requests: metrics.Requests) -> Response:
