@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from world import Shown, environment, until
+
+from colony_core.isolation import dns
 
 IDLE = '[services.idle]\ncommand = "exec sleep 5000"\n'
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -260,6 +263,49 @@ def exec_while_the_daemon_is_killed(made: Path) -> None:
     until(lambda: machine.asked("show", "hello")["services"][0]["pid"] == service, "the service goes on")
 
 
+def names_outlive_the_daemon(made: Path) -> None:
+    """The names of the world resolve in a colony also when nobody answers inside; those of colonies need a daemon."""
+    machine = Machine(made)
+    run("ip", "addr", "add", "192.0.2.53/32", "dev", "lo")
+    look = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+
+    def found(name: str) -> str:
+        inside = ["ip", "netns", "exec", "ns-hello", "python3", "-c", look, name]
+        return subprocess.run(inside, capture_output=True, text=True, check=False).stdout.strip()
+
+    with (
+        replaced("/etc/resolv.conf", "nameserver 192.0.2.53\n"),
+        replaced("/etc/nsswitch.conf", "hosts: files dns\n"),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as resolver,
+    ):
+        resolver.bind(("192.0.2.53", 53))
+        threading.Thread(target=resolve, args=[resolver], daemon=True).start()
+        served = machine.serve()
+        machine.spawn("hello")
+        until(lambda: found("idle") == "127.0.0.1", "a sibling has a name")
+        assert found("world.example") == "192.0.2.80"
+        served.kill()
+        until(lambda: found("world.example") == "192.0.2.80", "the kernel has taken the resolver's address back")
+        assert found("idle") == ""
+        machine.serve()
+        until(lambda: found("idle") == "127.0.0.1", "the next daemon answers")
+        machine.colony("shutdown")
+        assert found("world.example") == "192.0.2.80"
+
+
+def resolve(resolver: socket.socket) -> None:
+    """A resolver that knows the world: one name."""
+    while True:
+        packet, asker = resolver.recvfrom(1000)
+        question = dns.read_question(packet)
+        assert question is not None
+        known = question.name == "world.example"
+        answer = (
+            dns.answer(packet, question, ["192.0.2.80"]) if known else dns.decline(packet, question, dns.NO_SUCH_NAME)
+        )
+        resolver.sendto(answer, asker)
+
+
 # ---- a machine's parts
 
 
@@ -330,5 +376,5 @@ def sleepers() -> list[str]:
 
 
 SCENES: tuple[Callable[[Path], None], ...] = (
-    doctor_lines, doctor_fix, rebooted, pids_reused, no_nft, exec_while_the_daemon_is_killed,
+    doctor_lines, doctor_fix, rebooted, pids_reused, no_nft, exec_while_the_daemon_is_killed, names_outlive_the_daemon,
 )  # fmt: skip
