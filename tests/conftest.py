@@ -16,6 +16,8 @@ NAMED = (
 )
 """Marks for programs that are found by a variable, or else on PATH."""
 
+NODE_MODULES = {"vite": ["vite"], "next": ["next", "react", "react-dom"]}
+
 # nft and its like live where the search path of an ordinary user does not lead.
 os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
 
@@ -32,9 +34,9 @@ def _kernel_refusal() -> str:
     return ""
 
 
-def _has_vite() -> bool:
+def _lacks(module: str) -> bool:
     modules = os.environ.get("COLONY_TESTS_NODE_MODULES")
-    return bool(modules) and shutil.which("node") is not None and os.path.exists(f"{modules}/vite/bin/vite.js")
+    return not modules or shutil.which("node") is None or not os.path.exists(f"{modules}/{module}/package.json")
 
 
 def _found(variable: str, program: str) -> bool:
@@ -52,11 +54,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark, program, package in PROGRAMS:
         if not refusal and item.get_closest_marker(mark) and shutil.which(program) is None:
             refusal = f"needs {program}: apt install {package}"
-    if not refusal and item.get_closest_marker("vite") and not _has_vite():
-        refusal = "needs Vite: npm install vite, and COLONY_TESTS_NODE_MODULES=…/node_modules"
     for mark, variable, program, source in NAMED:
         if not refusal and item.get_closest_marker(mark) and not _found(variable, program):
             refusal = f"needs {program}: {source}, and {variable}=…/{program}"
+    for mark, packages in NODE_MODULES.items():
+        if not refusal and item.get_closest_marker(mark) and any(map(_lacks, packages)):
+            refusal = f"needs npm install {' '.join(packages)}, and COLONY_TESTS_NODE_MODULES=…/node_modules"
     if refusal:
         pytest.skip(refusal)
 

@@ -14,7 +14,19 @@ from .homes import PATIENCE_SECONDS, Home, kill, of, open_home, service
 
 pytestmark = [pytest.mark.kernel, pytest.mark.browser, pytest.mark.slow]
 
-VITE = Path(os.environ.get("COLONY_TESTS_NODE_MODULES", "/nowhere")) / "vite/bin/vite.js"
+MODULES = Path(os.environ.get("COLONY_TESTS_NODE_MODULES", "/nowhere"))
+VITE = MODULES / "vite/bin/vite.js"
+NEXT_PAGE = """
+"use client";
+import { useEffect, useState } from "react";
+export default function Page() {
+  const [mounted, setMounted] = useState(false);
+  useEffect(() => { window.loads = (window.loads || 0) + 1; setMounted(true); }, []);
+  return <main><p id="said">WORD</p><p id="mounted">{String(mounted)}</p></main>;
+}
+"""
+NEXT_LAYOUT = "export default function Layout({ children }) { return <html><body>{children}</body></html>; }"
+NEXT_CONFIG = "export default { devIndicators: false, allowedDevOrigins: ALLOWED };"
 INDEX = '<!doctype html><title>t</title><p id="said"></p><script type="module" src="/main.js"></script>'
 MAIN = """
 import { word } from "./word.js";
@@ -122,6 +134,26 @@ async def test_an_edited_module_changes_under_an_open_page(home: Home, page: Pag
             number += 1
             (home.folder / "app-app/word.js").write_text(f'export const word = "after {number}";')
             await trio.sleep(0.5)
+    assert await page.run("window.mark") == "still here"
+    assert await page.run("window.loads") == 1
+
+
+@pytest.mark.next
+@pytest.mark.parametrize("host", ["keep", "rewrite"])
+async def test_an_edited_page_of_next_changes_under_an_open_page(home: Home, page: Page, host: str) -> None:
+    """Next refuses its hot updates to origins it does not know: it is told ours, or sees localhost."""
+    allowed = json.dumps(["app.colony.localhost", "web.app.colony.localhost"] if host == "keep" else [])
+    command = json.dumps(["node", str(MODULES / "next/dist/bin/next"), "dev", "-p", "4001", "-H", "127.0.0.1"])
+    setup = f"[setup]\ncommands = ['mkdir -p app', 'ln -s {MODULES} node_modules', 'mv page.js layout.js app']\n"
+    manifest = setup + service("web", command, port="4001", preview=f'{{ host = "{host}" }}')
+    manifest += 'env = { NEXT_TELEMETRY_DISABLED = "1" }\n'
+    files = {"page.js": NEXT_PAGE, "layout.js": NEXT_LAYOUT, "next.config.mjs": NEXT_CONFIG.replace("ALLOWED", allowed)}
+    view = await home.up("app", manifest, **files)
+    await page.goto(str(view.url))
+    await page.until("document.getElementById('mounted')?.textContent == 'true'")
+    await page.run("window.mark = 'still here'")
+    (home.folder / "app-app/app/page.js").write_text(NEXT_PAGE.replace("WORD", "after"))
+    await page.until("document.getElementById('said')?.textContent == 'after'")
     assert await page.run("window.mark") == "still here"
     assert await page.run("window.loads") == 1
 
