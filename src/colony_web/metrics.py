@@ -7,6 +7,7 @@ belong to one app.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+import trio
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
@@ -53,6 +54,9 @@ class _House(Collector):
         last = CounterMetricFamily("colony_events", "Events that were published.")
         last.add_metric([], system.last_event)
         yield last
+        tasks = GaugeMetricFamily("colony_tasks", "Tasks of the daemon's loop that live.")
+        tasks.add_metric([], trio.lowlevel.current_statistics().tasks_living)
+        yield tasks
         yield from self._colonies()
         yield from self._used()
 

@@ -55,6 +55,13 @@ async def test_the_house_its_colonies_and_the_requests_are_told(client: Any, hou
     assert found[of("colony_memory_bytes", colony="hello")] == 1024
     assert found[of("colony_log_lines_total", colony="hello")] == 7
     assert found[of("process_resident_memory_bytes")] > 10_000_000
+    before = found[of("colony_tasks")]
+    async with trio.open_nursery() as nursery:
+        for _ in range(7):
+            nursery.start_soon(trio.sleep_forever)
+        answer = await client.get("/metrics")
+        nursery.cancel_scope.cancel()
+    assert samples((await answer.get_data()).decode())[of("colony_tasks")] == before + 7
     count = "colony_http_request_duration_seconds_count"
     route = "/api/colonies/<ref>"
     assert found[of(count, method="GET", route=route, status="200")] == 1
