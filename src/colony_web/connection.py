@@ -65,6 +65,7 @@ class Connection:
         self._send_lock = trio.Lock()
         self._held = b""
         self._hold_next = self._idle = self._closing = self._gone = self._aborted = False
+        self.idle_since = trio.current_time()
         self._protocol = Protocol(
             app, settings, context, self, ConnectionState(state), False, client, server, self._send, hold=self._hold
         )
@@ -83,6 +84,11 @@ class Connection:
             log.warning("a connection failed", exc_info=group)
         finally:
             await trio.aclose_forcefully(self._stream)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way; `idle_since` is when the last one ended."""
+        return self._idle
 
     def drain(self) -> None:
         """Ends the connection now if nothing is under way on it, else after the answer."""
@@ -185,6 +191,7 @@ class Connection:
 
     def _become_idle(self, seconds: float) -> None:
         self._idle = True
+        self.idle_since = trio.current_time()
         self._reading.deadline = trio.current_time() + seconds
 
     async def _flush(self, data: bytes = b"") -> None:
@@ -220,6 +227,8 @@ class Connection:
         self._closing = True
         linger = LEAVING_SECONDS if self._context.terminated.is_set() else LINGER_SECONDS
         self._reading.deadline = trio.current_time() + linger
-        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            await self._stream.send_eof()
+        if not self._send_lock.locked():  # whoever writes just now goes on; the end is then seen when all is closed
+            async with self._send_lock:
+                with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._stream.send_eof()
         await self._protocol.handle(Closed())

@@ -8,6 +8,7 @@ signal to end cuts the graces of services short.
 import gc
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -39,6 +40,9 @@ def run(load: Callable[[], Config], *, announce: Callable[[SystemView], None]) -
 
     Raises ColonyError when it cannot begin: `already-running`, `port-taken`, missing rights.
     """
+    # The usual 1024 is less than the connections that are let in.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     config = load()
     speak(config.log)
     wanted = config.isolation.mode

@@ -26,7 +26,7 @@ from .listeners import open_unix_listener, peer_of
 from .protocol import Settings
 
 MAX_CONNECTIONS = 512
-"""Per listener, so that a flood of the port does not lock the socket's owner out."""
+"""Per listener, so that a flood of the port does not lock the socket's owner out. Beyond it, who has asked nothing for longest must go."""
 TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nconnection: close\r\nretry-after: 1\r\n"
     b"content-length: %d\r\n\r\n%b"
@@ -81,8 +81,7 @@ async def serve_app(
         async with trio.open_nursery() as connections, server.aborting():
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
-                    slots = trio.CapacityLimiter(MAX_CONNECTIONS)
-                    handler = partial(server.handle, slots)
+                    handler = partial(server.handle, set())
                     await accepting.start(
                         partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
                     )
@@ -107,21 +106,21 @@ class _Server:
         self._open: set[Connection] = set()
         self._empty = trio.Event()
 
-    async def handle(self, slots: trio.CapacityLimiter, stream: trio.SocketStream) -> None:
-        """Serves one connection, unless there are too many."""
-        try:
-            slots.acquire_on_behalf_of_nowait(stream)
-        except trio.WouldBlock:
+    async def handle(self, siblings: set[Connection], stream: trio.SocketStream) -> None:
+        """Serves one connection of a listener with these others, unless there are too many that are busy."""
+        if len(siblings) >= MAX_CONNECTIONS and not _make_room(siblings):
             await _say_too_many(stream)
             return
         try:
             connection = self._connection(stream)
         except OSError:  # the client has hung up already
             await trio.aclose_forcefully(stream)
-        else:
+            return
+        siblings.add(connection)
+        try:
             await self._run(connection)
         finally:
-            slots.release_on_behalf_of(stream)
+            siblings.discard(connection)
 
     async def drain(self) -> None:
         """Tells everyone that it ends; connections with nothing under way end now."""
@@ -193,6 +192,17 @@ async def _open_lifespan(app: AsgiApp, settings: Settings) -> AsyncIterator[dict
                 if lifespan.startup.is_set():
                     await lifespan.wait_for_shutdown()
             shield.cancel()
+
+
+def _make_room(connections: set[Connection]) -> bool:
+    """Ends the connection that has asked nothing for longest; False where all are busy."""
+    idle = [connection for connection in connections if connection.idle]
+    if not idle:
+        return False
+    oldest = min(idle, key=lambda connection: connection.idle_since)
+    connections.discard(oldest)
+    oldest.drain()
+    return True
 
 
 async def _say_too_many(stream: trio.SocketStream) -> None:

@@ -266,17 +266,54 @@ async def test_a_client_that_asked_ahead_of_a_stream_and_vanished_leaves_no_task
 
 
 async def test_too_many_connections_are_told_so(serving: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = ColonyApp("busy")
+
+    @app.get("/busy")
+    async def busy() -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    @app.get("/")
+    async def home() -> str:
+        return "here"
+
     monkeypatch.setattr(serve_module, "MAX_CONNECTIONS", 2)
-    served = await serving()
-    async with await served.tcp() as first, await served.tcp() as second, await served.tcp() as third:
-        answer = await read_answer(third)
+    served = await serving(app)
+    host = {"host": f"localhost:{served.port}"}
+    async with await served.tcp() as first, await served.tcp() as second:
+        for stream in (first, second):
+            await stream.send_all(b"GET /busy HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % served.port)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        async with await served.tcp() as third:
+            answer = await read_answer(third)
         assert (answer.status, answer.json["code"]) == (503, "too-many-connections")
-        assert await alive(served)
+        async with await served.unix() as other:
+            assert (await ask(other, "GET", "/", {"host": "localhost"})).status == 200
         await first.aclose()
         await second.aclose()
-    async with await served.tcp() as fourth:
-        host = {"host": f"localhost:{served.port}"}
-        assert (await ask(fourth, "GET", "/docs", host)).status == 200
+    with trio.fail_after(20):
+        while True:
+            async with await served.tcp() as fourth:
+                if (await ask(fourth, "GET", "/", host)).status == 200:
+                    break
+
+
+async def test_whoever_asks_has_room_before_those_who_ask_nothing(
+    serving: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_module, "MAX_CONNECTIONS", 2)
+    served = await serving()
+    host = {"host": f"localhost:{served.port}"}
+    silent = [await served.tcp() for _ in range(5)]
+    await silent[4].send_all(b"GET /docs HTTP/1.1\r\nHos")
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    async with await served.tcp() as busy:
+        assert (await ask(busy, "GET", "/docs", host)).status == 200
+        assert (await ask(busy, "GET", "/docs", host)).status == 200
+    for stream in silent[:4]:
+        assert await stream.receive_some(10) == b""
+    for stream in silent:
+        await stream.aclose()
 
 
 async def test_a_reader_that_is_stuck_cannot_keep_the_server(house: CardboardHouse, nursery: trio.Nursery) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from .keeper.program import LOG_NAME, SOCKET_NAME
 from .keeper.tree import KEEPER_TAG, PROCESS_TAG
 
 START_SECONDS = 20.0
+DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+"""How many this program was to hold; the keeper's processes get so many, though the daemon raises its own limit."""
 LOCK_NAME = "keeper.lock"
 ATTEMPTS = 5
 
@@ -109,7 +112,8 @@ def _start(run_dir: Path, state_dir: Path) -> None:
 def _command(run_dir: Path, state_dir: Path, told: int) -> list[str]:
     program = Path(__file__).with_name("keeper") / "__main__.py"
     folders = ["--run-dir", os.path.abspath(run_dir), "--state-dir", os.path.abspath(state_dir)]
-    return [sys.executable, "-I", "-S", str(program), *folders, "--ready", str(told)]
+    limit = ["--descriptors", str(DESCRIPTORS)]
+    return [sys.executable, "-I", "-S", str(program), *folders, *limit, "--ready", str(told)]
 
 
 def _spawn_with_capabilities(command: list[str], told: int) -> int:

@@ -15,6 +15,9 @@ import trio
 from colony_core.errors import AlreadyExists, ColonyError, Invalid, NotAllowed, NotFound
 
 BACKLOG = 512
+ASK_AFTER_SECONDS, ASK_EACH_SECONDS, ASKED_TIMES = 15, 5, 3
+LOST_SECONDS = 30
+"""Who is silent for so long though something waits for an answer, data or the kernel's own question, has vanished (tcp(7))."""
 _LISTENING = "0A"
 _SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
 
@@ -22,6 +25,7 @@ _SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
 async def open_tcp_listener(host: str, port: int, *, what: str, config_key: str) -> trio.SocketListener:
     """Listens on an IP address and port (0: any free one); the socket is not inherited by children.
 
+    A client that vanishes without a word ends its connection within a minute, also where nobody writes to it.
     Raises AlreadyExists (`port-taken`) naming the process that holds the port where that can be known, NotAllowed or Invalid; `what`
     ("the preview proxy") and `config_key` ("routing.port") make the message. The caller closes the listener.
     """
@@ -32,6 +36,7 @@ async def open_tcp_listener(host: str, port: int, *, what: str, config_key: str)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         await sock.bind((host, port))
+        _notice_the_lost(sock)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
@@ -94,6 +99,15 @@ def port_holder(port: int, proc: Path = Path("/proc")) -> tuple[int, str] | None
         except OSError:
             continue  # it has ended, or belongs to somebody else
     return None
+
+
+def _notice_the_lost(sock: trio.socket.SocketType) -> None:
+    """For all that a socket will accept, which have their options from it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ASK_AFTER_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_EACH_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, ASKED_TIMES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_SECONDS * 1000)
 
 
 def _listening_inodes(port: int, proc: Path) -> set[str]:

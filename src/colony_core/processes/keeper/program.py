@@ -29,11 +29,14 @@ def main() -> int:
     parser.add_argument("--run-dir", required=True)
     parser.add_argument("--state-dir", required=True)
     parser.add_argument("--ready", type=int, required=True, metavar="FD")
+    parser.add_argument(
+        "--descriptors", required=True, type=int, help="how many each process may hold, unless it raises that"
+    )
     options = parser.parse_args()
     try:
         _become_independent(options.state_dir)
         run_fd = os.open(options.run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        engine = _prepare(options.state_dir)
+        engine = _prepare(options.state_dir, options.descriptors)
         listener = _listen(run_fd)
         engine.listen(listener)
     except Exception as error:
@@ -71,10 +74,10 @@ def _become_independent(state_dir: str) -> None:
     os.close(log)
 
 
-def _prepare(state_dir: str) -> Engine:
+def _prepare(state_dir: str, descriptors_of_children: int) -> Engine:
     kernel.adopt_orphans()
     oom = OomScore.lower(OOM_SCORE)
-    descriptors = raise_descriptor_limit()
+    descriptors = raise_descriptor_limit(descriptors_of_children)
     state = StateFolder(state_dir)
     if left := kill_leftovers(keeper=state.identity, grace=LEFTOVER_GRACE_SECONDS):
         _say(f"processes of the keeper before could not be ended: {left}")

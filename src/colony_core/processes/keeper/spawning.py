@@ -7,7 +7,7 @@ import resource
 import shutil
 import subprocess
 import threading
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import kernel
@@ -134,6 +134,7 @@ class Spawner:
                 close_fds=True,
                 start_new_session=True,
                 umask=command.umask,
+                preexec_fn=self._limit_descriptors,
                 **_identity(command.user),
             )
         except OSError as error:
@@ -142,11 +143,16 @@ class Spawner:
             raise Refusal("Broken", "start-failed", f"{command.label} could not be started: {error}") from error
         finally:
             self._oom.as_keeper()
-        if self._descriptors is not None:
-            with suppress(OSError):
-                resource.prlimit(process.pid, resource.RLIMIT_NOFILE, self._descriptors)
         process.returncode = 0  # the end is awaited through a pidfd, not by this object
         return process.pid
+
+    @property
+    def _limit_descriptors(self) -> Callable[[], None] | None:
+        """What a child does before its program begins, which may look at once; allowed, since nothing else of a keeper runs meanwhile."""
+        limits = self._descriptors
+        if limits is None or limits == resource.getrlimit(resource.RLIMIT_NOFILE):
+            return None
+        return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 class OomScore(NamedTuple):
@@ -177,11 +183,11 @@ class OomScore(NamedTuple):
             os.pwrite(self.fd, b"%d" % self.keeper, 0)
 
 
-def raise_descriptor_limit() -> tuple[int, int]:
-    """Lets this process hold as many descriptors as it may; gives the limits that its children shall have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def raise_descriptor_limit(children: int) -> tuple[int, int]:
+    """Lets this process hold as many descriptors as it may; gives the limits of its children, for which at most `children` are wanted."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft, hard
+    return min(children, hard), hard
 
 
 def on_terminal(command: Command, terminal: int) -> Command:
