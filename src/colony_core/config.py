@@ -124,6 +124,12 @@ def _origins(value: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _collector(value: Any) -> str:
+    if value != "" and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", _text(value)):
+        raise ValueError(f"expected an address such as http://127.0.0.1:4318, got {value!r}")
+    return str(value)
+
+
 def _address(value: Any) -> str:
     return str(ipaddress.ip_address(_text(value)))
 
@@ -317,6 +323,13 @@ class Agent:
 
 
 @attrs.frozen(kw_only=True)
+class Telemetry:
+    """Traces, for whoever keeps an OpenTelemetry collector."""
+
+    otlp: str = _key("", _collector, "the collector that gets traces: http://127.0.0.1:4318; none where it is empty")
+
+
+@attrs.frozen(kw_only=True)
 class Folders:
     """Where things lie. The state folder is not the cache folder: systems may wipe caches."""
 
@@ -360,6 +373,7 @@ class Config:
     access: Access = attrs.field(factory=Access)
     log: Log = attrs.field(factory=Log)
     agent: Agent = attrs.field(factory=Agent)
+    telemetry: Telemetry = attrs.field(factory=Telemetry)
 
     @property
     def preview_socket(self) -> Path:
@@ -387,6 +401,7 @@ SECTIONS: Mapping[str, type] = {
     "access": Access,
     "log": Log,
     "agent": Agent,
+    "telemetry": Telemetry,
 }
 
 

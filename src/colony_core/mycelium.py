@@ -61,6 +61,7 @@ from .supervision import (
     open_supervisor,
     supervisor_spec,
 )
+from .tracing import Tracer
 from .views import (
     ApplyView,
     ColonyView,
@@ -107,6 +108,7 @@ class Mycelium:
         self.bus = means.bus
         self.journal = journal
         self.mode = means.isolation.mode.value
+        self.tracer = means.tracer
         self.keys = keys
         self.idempotency = idempotency
         self.audit = Audit(means.store, keep=means.config.access.audit_keep)
@@ -340,13 +342,14 @@ async def open_mycelium(
     walls: Callable[[], AbstractAsyncContextManager[isolation.Isolation]] | None = None,
     previews: bool = True,
     backends: Mapping[str, Backend] | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Mycelium]:
     """Opens a house on `config`'s folders and brings back what it holds.
 
     With `keeper="process"` services outlive this program, and on leaving the block they go on, unless `shutdown(colonies=True)` was
     called; with `"inline"` the keeper is a thread of this program and everything ends with the block. `walls` replaces the kernel's
     isolation (tests ask for fakes by name; nothing else does). `backends` are the coding agents, by name; None: all that
-    Colony knows.
+    Colony knows. `tracer` keeps spans of requests and of starts.
 
     Raises AlreadyExists (`already-running`, `port-taken`), Missing (rights, nft), Broken. Outer cancellation becomes an orderly end.
     """
@@ -354,6 +357,7 @@ async def open_mycelium(
         agents = standard_backends(acp_command=config.agent.acp_command) if backends is None else backends
         opened = _open_rooms(stack, config, walls or partial(_open_walls, config), previews=previews, backends=agents)
         house, listeners = await opened
+        house.tracer = house._means.tracer = tracer or house.tracer
         async with _tree(house, house._means, keeper, listeners):
             try:
                 message = f"version {colony_core.__version__}, pid {os.getpid()}"

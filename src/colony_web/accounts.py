@@ -13,6 +13,7 @@ from typing import Any
 import trio
 
 from colony_core.access import Identity, redacted
+from colony_core.tracing import Span
 
 from .audit import LEFT, Scope, Send
 from .scope import CODE, FRAMES, IDENTITY, REQUEST_ID, ROUTE, TARGET
@@ -31,6 +32,12 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     if len(given) == 1 and _GIVEN.fullmatch(given[0]) and redacted(given[0]) == given[0]:
         return given[0]
     return f"req_{secrets.token_hex(8)}"
+
+
+def traceparent(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Within which span of another program a request was made (W3C Trace Context), if it says so once."""
+    given = [value.decode("latin-1") for name, value in headers if name.lower() == b"traceparent"]
+    return given[0] if len(given) == 1 else None
 
 
 class Account:
@@ -56,15 +63,16 @@ class Account:
             self._bytes += len(message["data"])
         await self._send(message)
 
-    def close(self) -> None:
-        """Writes the line; what the daemon itself failed at is a warning, everything else is information."""
+    def close(self, span: Span) -> None:
+        """Writes the line, and the same into the request's span; what the daemon itself failed at is a warning."""
+        self._note(span)
         level = logging.WARNING if self._status >= 500 else logging.INFO
         if not log.isEnabledFor(level):
             return
         scope = self._scope
         who: Identity | None = scope.get(IDENTITY)
         fields = {
-            "method": "WEBSOCKET" if scope["type"] == "websocket" else scope["method"][:20],
+            "method": self._method,
             "route": scope.get(ROUTE, "other"),
             "status": self._status,
             "seconds": round(trio.current_time() - self._began, 6),
@@ -75,3 +83,21 @@ class Account:
         }
         fields |= {name: scope[key] for name, key in (("colony", TARGET), ("code", CODE)) if scope.get(key)}
         log.log(level, "request", extra={"fields": fields})
+
+    @property
+    def _method(self) -> str:
+        return "WEBSOCKET" if self._scope["type"] == "websocket" else str(self._scope["method"])[:20]
+
+    def _note(self, span: Span) -> None:
+        """By the names of OpenTelemetry's conventions for HTTP."""
+        scope = self._scope
+        facts: dict[str, str | int] = {
+            "http.request.method": self._method.replace("WEBSOCKET", "GET"),
+            "http.route": scope.get(ROUTE, "other"),
+            "http.response.status_code": self._status,
+            "http.response.body.size": self._bytes,
+            "colony.request_id": scope[REQUEST_ID],
+        }
+        facts |= {name: scope[key] for name, key in (("colony.name", TARGET), ("error.type", CODE)) if scope.get(key)}
+        failed = f"{self._status} {scope.get(CODE, '')}" if self._status >= 500 else ""
+        span.note(facts, name=f"{self._method} {scope.get(ROUTE, 'other')}", failed=failed)

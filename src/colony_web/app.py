@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 import colony_core
 from colony_core.access import PEOPLE
 from colony_core.errors import ColonyError, Invalid, LimitReached, NotFound, TooSlow, did_you_mean
+from colony_core.tracing import asking
 from colony_core.views import ExecRequest
 
 from . import accounts, api, audit, docs, metrics, openapi
@@ -134,11 +135,13 @@ class Gate:
         scope[REQUEST_ID] = request_id
         account, asked = accounts.Account(scope, send), Asked(request_id)
         current.set(asked)
-        try:
-            await self._answer(scope, receive, _labelled(account.send, request_id, self._counter(scope)))
-        finally:
-            account.close()
-            asked.over()
+        with self._house.tracer.span("request", {}, within=accounts.traceparent(scope["headers"]), served=True) as span:
+            asking.set(span)
+            try:
+                await self._answer(scope, receive, _labelled(account.send, request_id, self._counter(scope)))
+            finally:
+                account.close(span)
+                asked.over()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not audit.is_write(scope):

@@ -26,6 +26,7 @@ from colony_core.views import SystemView
 from .logs import speak
 from .serve import serve
 from .systemd import Notifier, notifier
+from .telemetry import open_tracer
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -63,7 +64,7 @@ async def _main(config: Config, load: Callable[[], Config], announce: Callable[[
     manager = notifier(os.environ)
     with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
-            async with open_mycelium(config) as house:
+            async with open_tracer(config.telemetry) as tracer, open_mycelium(config, tracer=tracer) as house:
                 house.load_config, house.take_over = load, lambda config: speak(config.log)
                 nursery.start_soon(_obey, house, signals, manager)
                 web = ChildSpec(id="server", run=partial(_serve, house), grace=10.0, backoff=Backoff(first=0.1))

@@ -11,6 +11,7 @@ from colony_core.config import Config
 from colony_core.events import Missed
 from colony_core.journal import Entry, Selection
 from colony_core.processes import View
+from colony_core.tracing import Tracer
 from colony_core.views import (
     AgentView,
     ApplyView,
@@ -125,6 +126,8 @@ class House(Protocol):
     def config(self) -> Config: ...
     @property
     def mode(self) -> str: ...
+    @property
+    def tracer(self) -> Tracer: ...
     @property
     def journal(self) -> Journal: ...
     @property

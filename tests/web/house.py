@@ -18,6 +18,7 @@ from colony_core.events import ColonyCreated, Missed
 from colony_core.journal import Entry, Selection
 from colony_core.journal.entries import entry_of
 from colony_core.naming import check_colony_name
+from colony_core.tracing import NoTracer, Tracer
 from colony_core.views import (
     ApplyView,
     ColonyView,
@@ -262,6 +263,7 @@ class CardboardHouse:
         self.bus = Bus()
         self.journal = CardboardJournal(self)
         self.mode = "fake"
+        self.tracer: Tracer = NoTracer()
         self.keys = CardboardKeys()
         self.idempotency = CardboardAnswers()
         self.logins = Logins()

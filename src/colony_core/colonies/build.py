@@ -41,8 +41,11 @@ async def build(colony: "Colony", *, adopting: bool) -> None:
     for number, command in enumerate(manifest.setup, 1):
         await colony.run_setup(f"{number} of {len(manifest.setup)}: {command.command_text}")
         environment = setup_environment(base=base, manifest=manifest, colony=colony.name, url=colony.url)
-        while not await _run(colony, command, environment):
-            pass  # its keeper died; it runs again with the next one
+        with colony.span("setup", within=colony.trace, command=command.command_text) as span:
+            if span.traceparent:
+                environment["TRACEPARENT"] = span.traceparent
+            while not await _run(colony, command, environment):
+                pass  # its keeper died; it runs again with the next one
 
 
 async def _run(colony: "Colony", command: SetupCommand, environment: Mapping[str, str]) -> bool:

@@ -12,6 +12,7 @@ play of asking and working is in it, and nowhere else.
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractContextManager
 from functools import partial
 from math import inf
 
@@ -34,6 +35,7 @@ from colony_core.supervision import (
     Supervisor,
     supervisor_spec,
 )
+from colony_core.tracing import Span, asking
 from colony_core.views import ColonyView, StepView
 
 from . import records, rests
@@ -87,6 +89,8 @@ class Colony:
         self.removal_error: Exception | None = None
         self.cookies_told: set[str] = set()
         """The services, or ports, of which it was told that they set cookies for all previews."""
+        self.trace: Span | None = None
+        """The span of its last start, within which its parts are."""
         self._in_force = record.manifest
         self._rests: dict[str, Rest] = dict(record.services)
         self._was_up = record.state is ColonyState.RUNNING
@@ -165,6 +169,15 @@ class Colony:
         keeper, folder = self.means.keeper.current, self.means.log_folder(self.id)
         return LogBook(folder) if keeper is None else keeper.log_book(folder)
 
+    def span(self, what: str, *, within: Span | None, **facts: str) -> AbstractContextManager[Span]:
+        """A span of this colony's, for the time of a block."""
+        told = {
+            "colony.name": self.name,
+            "colony.id": self.id,
+            **{f"colony.{key}": fact for key, fact in facts.items()},
+        }
+        return self.means.tracer.span(f"colony {what}", told, within=within)
+
     # ---- what services tell their colony
 
     def service_changed(self, service: Service) -> None:
@@ -189,7 +202,7 @@ class Colony:
         self.wanted = Wanted.RUNNING
         if self.state in (ColonyState.STOPPED, ColonyState.FAILED):
             self.enter(ColonyState.SPAWNING)
-        self._jobs.ask(self._start)
+        self._jobs.ask(partial(self._start, asking.get()))
 
     def ask_stop(self, grace: float | None) -> None:
         """Works towards stopped, whatever is under way."""
@@ -203,7 +216,7 @@ class Colony:
         self.wanted = Wanted.RUNNING
         self.enter(ColonyState.STOPPING, "asked to restart")
         self._jobs.ask(partial(self._stop, grace), instead=True)
-        self._jobs.ask(self._start)
+        self._jobs.ask(partial(self._start, asking.get()))
 
     def check_running(self) -> None:
         """Raises WrongState unless the colony is running: its services take wishes of their own only then."""
@@ -273,7 +286,7 @@ class Colony:
         status.started()
         await self._jobs.work()
 
-    async def _start(self) -> None:
+    async def _start(self, asked: Span | None) -> None:
         if self.state is ColonyState.RUNNING:
             for service in list(self.services.values()):
                 if service.spec.autostart and service.state in (ServiceState.STOPPED, ServiceState.FAILED):
@@ -281,7 +294,8 @@ class Colony:
         else:
             try:
                 await self._reach(ColonyState.SPAWNING)
-                await self._come_up()
+                with self.span("start", within=asked) as self.trace:
+                    await self._come_up()
             except Exception as error:  # whatever it is: the colony is down then, and says why
                 if not isinstance(error, (ColonyError, ChildStartError)):
                     logger.exception("%s could not be started", self.name)
@@ -295,7 +309,8 @@ class Colony:
         self.user_name = user_name(self.source)
         self.start_seconds, self.steps, self._began = None, (), trio.current_time()
         self.cookies_told.clear()
-        cell: Cell = (await self._grown().start_child(ChildSpec(id=CELL, run=self._keep_cell, grace=30.0))).value
+        with self.span("cell", within=self.trace):
+            cell: Cell = (await self._grown().start_child(ChildSpec(id=CELL, run=self._keep_cell, grace=30.0))).value
         adopting, self._was_up = self._was_up and self._cell_was_found, False
         if adopting:
             self._began = None

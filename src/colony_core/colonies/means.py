@@ -12,6 +12,7 @@ from colony_core.config import Config
 from colony_core.isolation import Isolation
 from colony_core.processes import Keeper
 from colony_core.store import Store
+from colony_core.tracing import NoTracer, Tracer
 
 
 class KeeperPost:
@@ -63,6 +64,7 @@ class Means:
     base_environment: Mapping[str, str]
     nameservers: tuple[str, ...]
     preview_port: int | None = None
+    tracer: Tracer = attrs.field(factory=NoTracer)
     closing: bool = False
     ending: bool = False
     leaving: bool = False

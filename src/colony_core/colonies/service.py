@@ -244,7 +244,8 @@ class Service:
         rule = self.spec.ready
         self.enter(ServiceState.STARTING, f"waiting for {_rule(rule, self.spec)}" if rule else "")
         if after is not None or rule is None or rule.kind != "log":
-            await wait_ready(self.spec, self.colony.cell, self.colony.log, after=after or 0)
+            with self.colony.span("service", within=None if self.restarts else self.colony.trace, service=self.name):
+                await wait_ready(self.spec, self.colony.cell, self.colony.log, after=after or 0)
         self._not_ready = 0
         self.enter(ServiceState.READY)
         if adopted and self.process is not None:
