@@ -39,7 +39,7 @@ def test_a_spawn_is_one_trace_from_the_caller_to_the_readiness_of_its_services(t
             )  # fmt: skip
             assert status == 201, said
             daemon.until_ready("app")
-            names = ("POST /api/colonies", "colony start", "colony cell", "colony setup", "colony service")
+            names = ("POST /api/colonies", "colony.start", "colony.cell", "colony.setup", "colony.service")
             daemon.until(lambda: all(collector.named(name) for name in names), "every span")
             asked, start, cell, setup, service = (collector.named(name) for name in names)
             assert {span.trace_id.hex() for span in (asked, start, cell, setup, service)} == {TRACE}
@@ -63,8 +63,8 @@ def test_a_failure_is_one_in_its_trace_and_every_other_request_begins_a_trace_of
         daemon.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
         with daemon.running():
             daemon.spawn("bad", '[setup]\ncommands = [["sh", "-c", "exit 3"]]\n[services.x]\ncommand = ["true"]\n')
-            daemon.until(lambda: collector.named("colony start"), "the start")
-            start, setup = collector.named("colony start"), collector.named("colony setup")
+            daemon.until(lambda: collector.named("colony.start"), "the start")
+            start, setup = collector.named("colony.start"), collector.named("colony.setup")
             assert (start.status.code, facts(start)["error.type"]) == (2, "setup-failed")
             assert (setup.status.code, setup.parent_span_id) == (2, start.span_id)
             daemon.send(calls.system())

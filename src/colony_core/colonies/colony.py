@@ -176,7 +176,7 @@ class Colony:
             "colony.id": self.id,
             **{f"colony.{key}": fact for key, fact in facts.items()},
         }
-        return self.means.tracer.span(f"colony {what}", told, within=within)
+        return self.means.tracer.span(f"colony.{what}", told, within=within)
 
     # ---- what services tell their colony
 
