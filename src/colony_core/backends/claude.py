@@ -1,6 +1,7 @@
 """Claude Code without a head: one process per run, in dialogue mode, so that it can be interrupted and asks before it acts."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -17,6 +18,8 @@ from .driver import open_run
 from .lines import JsonLines
 
 INSTALL = "npm install -g @anthropic-ai/claude-code"
+PLACES = (".local/bin", ".claude/local", ".npm-global/bin", ".bun/bin")
+"""Where its installers put it, below a home; login shells look there, services of a machine do not."""
 VERSION_SECONDS = 10.0
 ARGUMENT_BYTES = 120 * 1024
 """The kernel takes no longer words than 128 KiB (MAX_ARG_STRLEN)."""
@@ -35,7 +38,7 @@ class ClaudeBackend:
     async def check(self, environment: Mapping[str, str]) -> Health:
         found = shutil.which(self.program, path=environment.get("PATH", ""))
         if found is None:
-            return Health(ready=False, detail=f"no {self.program} on PATH", hint=INSTALL)
+            return self._missing(environment.get("HOME", "/"))
         said, code = b"", None
         with trio.move_on_after(VERSION_SECONDS):
             try:
@@ -53,6 +56,17 @@ class ClaudeBackend:
         if code != 0:
             return Health(ready=False, detail=f"{found} --version ended with code {code}: {text}", hint=INSTALL)
         return Health(ready=True, detail=found, version=text.split(" ")[0])
+
+    def _missing(self, home: str) -> Health:
+        for place in PLACES:
+            if shutil.which(self.program, path=os.path.join(home, place)):
+                where = os.path.join(home, place)
+                return Health(
+                    ready=False,
+                    detail=f"{self.program} is in {where}, which is not on PATH",
+                    hint=f"PATH={where}:$PATH",
+                )
+        return Health(ready=False, detail=f"no {self.program} on PATH", hint=INSTALL)
 
     @contextlib.asynccontextmanager
     async def run(self, job: Job) -> AsyncIterator[Run]:

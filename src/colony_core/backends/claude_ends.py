@@ -11,7 +11,12 @@ from .loose import as_dict, as_dicts, as_number
 _EPOCH = re.compile(r"limit reached\|(\d{10,13})")
 _LIMIT = re.compile(r"usage limit reached|hit your [\w ]*limit|exceed[\w ]* rate limit|\brate[- ]limit", re.IGNORECASE)
 _CODES = {"error_max_turns": "max-turns", "error_max_budget_usd": "budget"}
-_BY_STATUS = {401: "not-logged-in", 429: "limit"}
+_BY_CAUSE = {
+    "rate_limit": "limit",
+    "billing_error": "limit",
+    "authentication_failed": "not-logged-in",
+    "oauth_org_not_allowed": "not-logged-in",
+}
 _NOT_LOGGED_IN = re.compile(r"not logged in|please run /login|invalid api key", re.IGNORECASE)
 WAITS_LONG_SECONDS = 60.0
 """A retry that is further away than this is not waited for by anybody: it is told as a limit."""
@@ -36,8 +41,11 @@ def count(value: Any) -> int:
     return max(int(as_number(value) or 0), 0)
 
 
-def ended(line: dict[str, Any], *, stopping: bool) -> Ended:
-    """The end that a result line tells. `is_error` decides; its subtype is `success` for failures of the API, too."""
+def ended(line: dict[str, Any], *, stopping: bool, cause: str = "") -> Ended:
+    """The end that a result line tells. `is_error` decides; its subtype is `success` for failures of the API, too.
+
+    `cause` is the word for what the API refused, where an earlier line told one.
+    """
     subtype = str(line.get("subtype", ""))
     status = line.get("api_error_status")
     failed = line.get("is_error") is not False
@@ -53,14 +61,16 @@ def ended(line: dict[str, Any], *, stopping: bool) -> Ended:
         return Ended(outcome="stopped", text="" if failed else text, evidence=("we asked it to stop", *evidence))
     if not failed:
         return Ended(outcome="done", text=text, evidence=tuple(evidence))
-    return Ended(outcome="failed", text=text, code=_code(subtype, status, text, line), evidence=tuple(evidence))
+    return Ended(outcome="failed", text=text, code=_code(subtype, status, text, line, cause), evidence=tuple(evidence))
 
 
-def _code(subtype: str, status: Any, text: str, line: dict[str, Any]) -> str:
+def _code(subtype: str, status: Any, text: str, line: dict[str, Any], cause: str) -> str:
     if subtype in _CODES:
         return _CODES[subtype]
     if "No conversation found" in text:
-        return "no-such-session"
+        return "session-lost"
+    if cause in _BY_CAUSE:
+        return _BY_CAUSE[cause]
     if status == 429 or (type(status) is not int and _LIMIT.search(text)):
         return "limit"
     if status == 401 or _NOT_LOGGED_IN.search(text):

@@ -55,6 +55,7 @@ class ClaudeDialogue:
         self._limits = Limits()
         self._meter = Meter()
         self._requests = 0
+        self._cause = ""
 
     def open(self) -> Sequence[Deed]:
         return [
@@ -157,10 +158,11 @@ class ClaudeDialogue:
     def _assistant(self, line: dict[str, Any]) -> Sequence[Deed]:
         parent = _text(line, "parent_tool_use_id")
         message = as_dict(line.get("message"))
-        if (
-            line.get("error") and message.get("model") == "<synthetic>"
-        ):  # what the API refused; the result says it again
-            return [Notice(text=texts(message.get("content")), code="api-error")] if parent else []
+        if line.get("error") and message.get("model") == "<synthetic>":
+            if parent:
+                return [Notice(text=texts(message.get("content")), code="api-error")]
+            self._cause = _text(line, "error")  # the result says the rest again
+            return []
         return [deed for block in _blocks(message) if (deed := _block(block, parent)) is not None]
 
     def _user(self, line: dict[str, Any]) -> Sequence[Deed]:
@@ -209,7 +211,7 @@ class ClaudeDialogue:
         return [ApprovalVoided(id=key)]
 
     def _result(self, line: dict[str, Any]) -> Sequence[Deed]:
-        end = ended(line, stopping=self._stopping)
+        end = ended(line, stopping=self._stopping, cause=self._cause)
         void = [ApprovalVoided(id=approval) for approval in self._asked]
         return [*void, *self._limits.result(end), self._meter.result(line), Hush(), end]
 

@@ -138,6 +138,15 @@ async def test_what_is_missing_is_said_with_how_to_get_it(tmp_path: Path) -> Non
     )
 
 
+async def test_one_that_lies_beside_path_is_pointed_at(tmp_path: Path) -> None:
+    folder = tmp_path / ".local/bin"
+    folder.mkdir(parents=True)
+    scripted_claude(folder)
+    health = await ClaudeBackend().check({"PATH": "/nonexistent", "HOME": str(tmp_path)})
+    assert not health.ready
+    assert (health.detail, health.hint) == (f"claude is in {folder}, which is not on PATH", f"PATH={folder}:$PATH")
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [

@@ -214,6 +214,19 @@ def test_questions_that_nobody_waits_for_are_void() -> None:
     assert talk.lose(Death(1))[0] == ApprovalVoided(id="q1")
 
 
+def test_questions_at_the_same_time_are_told_apart() -> None:
+    talk = dialogue()
+    for key in ("q1", "q2", "q3"):
+        hear({**ASK, "request_id": key, "request": {**ASK["request"], "input": {"command": key}}}, talk=talk)  # type: ignore[dict-item]
+    [third] = said(talk.answer("q3", allow=True, message=""))
+    assert hear({"type": "control_cancel_request", "request_id": "q2"}, talk=talk) == [ApprovalVoided(id="q2")]
+    [first] = said(talk.answer("q1", allow=True, message=""))
+    answered = [
+        (line["response"]["request_id"], line["response"]["response"]["updatedInput"]) for line in (third, first)
+    ]
+    assert answered == [("q3", {"command": "q3"}), ("q1", {"command": "q1"})]
+
+
 def test_requests_that_we_do_not_know_are_refused_not_left_open() -> None:
     [answer] = said(hear({"type": "control_request", "request_id": "x", "request": {"subtype": "hook_callback"}}))
     assert answer["response"] == {"subtype": "error", "request_id": "x", "error": "hook_callback is not supported here"}
@@ -248,7 +261,7 @@ def test_an_end_after_our_interrupt_is_the_one_that_we_asked_for() -> None:
         ),
         (failure("error_max_budget_usd", errors=["a", "b"]), "budget", "a\nb"),
         (failure("error_during_execution"), "agent-error", "error_during_execution"),
-        (failure("error_during_execution", errors=["No conversation found with session ID: x"]), "no-such-session", ""),
+        (failure("error_during_execution", errors=["No conversation found with session ID: x"]), "session-lost", ""),
         (failure(result="API Error: 400 bad", api_error_status=400), "api-error", "API Error: 400 bad"),
         (failure(result="rate-limit headers are wrong", api_error_status=400), "api-error", ""),
         (failure(result="API Error: 429", api_error_status=429), "limit", "API Error: 429"),
@@ -265,6 +278,23 @@ def test_is_error_decides_and_the_code_says_what_it_was(line: dict[str, Any], co
     assert (end.outcome, end.code) == ("failed", code)
     assert end.text == text or not text
     assert end.evidence
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        ("billing_error", "limit"),
+        ("rate_limit", "limit"),
+        ("authentication_failed", "not-logged-in"),
+        ("unknown", "api-error"),
+    ],
+)
+def test_the_word_for_what_the_api_refused_comes_before_any_guess(cause: str, code: str) -> None:
+    refused = assistant({"type": "text", "text": "API Error"}, error=cause)
+    refused["message"]["model"] = "<synthetic>"
+    deeds = hear(refused, failure(result="Credit balance is too low", api_error_status=400))
+    assert end_of(deeds).code == code
+    assert not any(isinstance(deed, Text | Notice) for deed in deeds)
 
 
 @pytest.mark.parametrize(

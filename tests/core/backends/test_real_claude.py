@@ -139,6 +139,19 @@ async def test_edits_of_the_workspace_go_without_asking_and_commands_do_not(scen
     assert [result.ok for result in of(happenings, ToolResult)] == [True, True]
 
 
+async def test_two_questions_at_once_are_answered_one_by_one(scene: Scene) -> None:
+    async def act(run: Run, happening: Happening) -> None:
+        if isinstance(happening, ApprovalAsked):
+            await run.answer(happening.id, allow=happening.input["command"].endswith("two"))
+
+    both = {"tools": [["Bash", {"command": "sh -c 'touch one' one"}], ["Bash", {"command": "sh -c 'touch two' two"}]]}
+    happenings = await scene.play(both, {"text": "ok"}, act=act)
+    verdicts = {use.input["command"][-3:]: use.id for use in of(happenings, ToolUse)}
+    results = {result.id: result.ok for result in of(happenings, ToolResult)}
+    assert {name: results[key] for name, key in verdicts.items()} == {"one": False, "two": True}
+    assert [path.name for path in scene.workdir.iterdir()] == ["two"]
+
+
 async def test_what_is_denied_does_not_happen(scene: Scene) -> None:
     async def act(run: Run, happening: Happening) -> None:
         if isinstance(happening, ApprovalAsked):
@@ -190,11 +203,13 @@ async def test_no_tools_at_all_or_all_but_some(scene: Scene) -> None:
 
 
 async def test_prompts_and_the_model_reach_the_model(scene: Scene) -> None:
+    (scene.workdir / "CLAUDE.md").write_text("Snails are never late.")
     await scene.play(
         {"text": "hm"}, model="claude-opus-x", system_prompt="-You are a snail.", append_system_prompt="Be \n'slow'."
     )
     [request] = scene.model.requests
     assert request["model"] == "claude-opus-x"
+    assert "Snails are never late." in request["messages"]
     assert "-You are a snail." in request["system"]
     assert json.dumps("Be \n'slow'.").strip('"') in request["system"]
 
@@ -242,7 +257,7 @@ async def test_an_interrupted_session_goes_on_and_knows_what_was_said(scene: Sce
 
 async def test_a_session_that_is_not_there_cannot_go_on(scene: Scene) -> None:
     end = end_of(await scene.play({"text": "x"}, resume="11111111-2222-4333-8444-555555555555"))
-    assert (end.outcome, end.code) == ("failed", "no-such-session")
+    assert (end.outcome, end.code) == ("failed", "session-lost")
 
 
 async def test_turns_are_limited(scene: Scene) -> None:
@@ -263,7 +278,7 @@ async def test_money_is_limited(scene: Scene) -> None:
     [
         (400, "api-error"),
         (401, "not-logged-in"),
-        (403, "api-error"),
+        (403, "not-logged-in"),
         (404, "api-error"),
         (413, "api-error"),
         (500, "api-error"),
@@ -317,16 +332,19 @@ async def test_the_limit_of_an_account_tells_when_it_ends(scene: Scene) -> None:
     assert end_of(happenings).code == "limit"
 
 
-async def test_kill_9_fails_the_run_and_ends_its_tools(scene: Scene) -> None:
+async def test_kill_9_fails_the_run_ends_its_tools_and_the_session_can_go_on(scene: Scene) -> None:
     async def act(run: Run, happening: Happening) -> None:
         if isinstance(happening, ToolUse):
             await trio.sleep(0.5)
             scene.programs.started[0].process.kill()
 
-    happenings = await scene.play(bash("sleep 1000"), act=act, permissions="all")
+    happenings = await scene.play({"text": "I begin", **bash("sleep 1000")}, act=act, permissions="all")
     end = end_of(happenings)
     assert (end.outcome, end.code) == ("failed", "agent-died")
     assert "claude was killed by SIGKILL" in end.evidence
+    again = await scene.play({"text": "I go on"}, resume=of(happenings, Started)[0].session)
+    assert end_of(again).text == "I go on"
+    assert "I begin" in scene.model.requests[-1]["messages"]
 
 
 async def test_tool_servers_get_their_secrets_and_no_command_line_shows_them(scene: Scene) -> None:
