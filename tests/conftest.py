@@ -7,7 +7,12 @@ from functools import cache
 
 import pytest
 
-PROGRAMS = (("caddy", "caddy", "caddy"), ("browser", "chromium", "chromium"), ("dnsmasq", "dnsmasq", "dnsmasq-base"))
+PROGRAMS = (
+    ("caddy", "caddy", "apt install caddy"),
+    ("browser", "chromium", "apt install chromium"),
+    ("dnsmasq", "dnsmasq", "apt install dnsmasq-base"),
+    ("jj", "jj", "scripts/get-jj --git"),
+)
 NAMED = (
     ("claude", "COLONY_TESTS_CLAUDE", "claude", "npm install @anthropic-ai/claude-code"),
     ("acp", "COLONY_TESTS_CLAUDE", "claude", "npm install @anthropic-ai/claude-code"),
@@ -53,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         refusal = _kernel_refusal()
     for mark, program, package in PROGRAMS:
         if not refusal and item.get_closest_marker(mark) and shutil.which(program) is None:
-            refusal = f"needs {program}: apt install {package}"
+            refusal = f"needs {program}: {package}"
     for mark, variable, program, source in NAMED:
         if not refusal and item.get_closest_marker(mark) and not _found(variable, program):
             refusal = f"needs {program}: {source}, and {variable}=…/{program}"

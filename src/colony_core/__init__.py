@@ -7,7 +7,8 @@ The floors of the house, from the ground up; a room may use only what lies below
     journal                                               the event log: numbered, kept, told in order
     isolation                                             walls: one Cell per colony (namespace, cable, address)
     processes                                             commands, the keeper that holds them, their logs
-    routing  backends                                     from a host name to a cell; coding agents behind one protocol
+    routing  backends  workspaces                         from a host name to a cell; coding agents behind one protocol;
+                                                          projects and working copies
     access                                                who may come in
     colonies                                              one colony, and all of them on this machine
     sessions                                              the agents at work in colonies: instructions, feeds, questions, budgets

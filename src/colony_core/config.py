@@ -330,6 +330,22 @@ class Telemetry:
 
 
 @attrs.frozen(kw_only=True)
+class Workspaces:
+    """Projects and the working copies of colonies."""
+
+    root: str = _key("", _absolute, "the folder of repos/ and workspaces/; the state folder where it is empty")
+    user: str = _key(
+        "", _group, "whose they are where a URL was cloned and the daemon is root's; the daemon's own if empty"
+    )
+    kind: str = _key(
+        "auto", _choice("auto", "jj", "git"), "what keeps working copies; auto: jj where it is there", live=True
+    )
+    fresh: float = _key(
+        60.0, parse_duration, "a project is fetched before a workspace unless it was within this", live=True
+    )
+
+
+@attrs.frozen(kw_only=True)
 class Folders:
     """Where things lie. The state folder is not the cache folder: systems may wipe caches."""
 
@@ -371,6 +387,7 @@ class Config:
     events: Events = attrs.field(factory=Events)
     terminals: Terminals = attrs.field(factory=Terminals)
     access: Access = attrs.field(factory=Access)
+    workspaces: Workspaces = attrs.field(factory=Workspaces)
     log: Log = attrs.field(factory=Log)
     agent: Agent = attrs.field(factory=Agent)
     telemetry: Telemetry = attrs.field(factory=Telemetry)
@@ -380,6 +397,11 @@ class Config:
         """Where the previews listen for Caddy. What another user may enter lies apart from everything else of ours."""
         run = self.folders.run
         return (run.with_name(f"{run.name}-previews") if self.caddy.group else run) / "previews.sock"
+
+    @property
+    def workspaces_root(self) -> Path:
+        """The folder of `repos` and `workspaces`."""
+        return Path(self.workspaces.root) if self.workspaces.root else self.folders.state
 
     def preview_url(self, host: str, port: int) -> str:
         """The address of a preview; `port` is the built-in proxy's, which counts where no Caddy stands in front."""
@@ -402,6 +424,7 @@ SECTIONS: Mapping[str, type] = {
     "log": Log,
     "agent": Agent,
     "telemetry": Telemetry,
+    "workspaces": Workspaces,
 }
 
 

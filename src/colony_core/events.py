@@ -124,6 +124,26 @@ class AgentStateChanged(ColonyEvent):
 
 
 @attrs.frozen(kw_only=True)
+class ProjectStateChanged(Event):
+    """A project is being cloned (`reason` says how far it is), is ready, has failed, or was removed."""
+
+    type_name = "project_state"
+    project: str
+    state: str
+    reason: str
+    owner: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class WorkspaceChanged(ColonyEvent):
+    """Something was done to a colony's work: `what` is made, merged, undone, pushed or removed; `detail` says what it was."""
+
+    type_name = "workspace"
+    what: str
+    detail: str
+
+
+@attrs.frozen(kw_only=True)
 class HouseEvent(Event):
     """Something that concerns the daemon itself: `started`, `keeper_lost`, `reloaded`, `caddy_serves`, `caddy_away`, …"""
 

@@ -5,7 +5,7 @@ Moments are RFC 3339 text in UTC; durations are seconds; sizes are bytes. Fields
 The file is long because every noun that the outside sees stands in it.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -87,6 +87,113 @@ class AgentGlance:
 
 
 @attrs.frozen(kw_only=True)
+class ProjectView:
+    """A repository that colonies work on. `state`: cloning, ready, failed. `folder` is the shared repository on the daemon's machine."""
+
+    name: str
+    url: str
+    state: str
+    reason: str
+    owner: str
+    created_at: str
+    folder: str
+    colonies: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class WorkspaceView:
+    """A colony's working copy. `kind`: jj or git; `state`: planned, ready.
+
+    Work begins at the commit `base` and goes to the branch `target`.
+    `colocated` says of one of jj's whether git works in it too.
+    """
+
+    project: str
+    kind: str
+    state: str
+    path: str
+    target: str
+    base: str
+    colocated: bool
+    notes: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class FileChangeView:
+    """A changed file. `status` is git's letter (A, M, D, R, …); lines are None for a binary file."""
+
+    path: str
+    status: str
+    added: int | None
+    removed: int | None
+
+
+@attrs.frozen(kw_only=True)
+class DiffView:
+    """What a colony changed, committed or not, since its work and its target parted; `cut` where the patch is longer than is told."""
+
+    colony: str
+    base: str
+    commit: str
+    target: str
+    files: tuple[FileChangeView, ...]
+    patch: str
+    cut: bool
+
+
+@attrs.frozen(kw_only=True)
+class CommitView:
+    """A commit; `change_id` is jj's name for it, `uncommitted` says that nobody has made it a commit yet."""
+
+    id: str
+    change_id: str | None
+    author: str
+    at: str
+    message: str
+    uncommitted: bool
+
+
+@attrs.frozen(kw_only=True)
+class ConflictView:
+    """A file in conflict, and its conflicts as jj or git write them."""
+
+    path: str
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class MergeView:
+    """A merge. `outcome`: merged, fast-forward, nothing (all was there), conflicts (only told of a dry run). `commit`: the target's now."""
+
+    colony: str
+    target: str
+    outcome: str
+    commit: str
+    conflicts: tuple[ConflictView, ...]
+    dry_run: bool
+
+
+@attrs.frozen(kw_only=True)
+class UndoView:
+    """What was undone, as a sentence; `kept` is a ref with the state before, and `commit` where the workspace is now."""
+
+    colony: str
+    undone: str
+    kept: str
+    commit: str
+
+
+@attrs.frozen(kw_only=True)
+class PushView:
+    """Where a colony's work was put."""
+
+    colony: str
+    url: str
+    branch: str
+    commit: str
+
+
+@attrs.frozen(kw_only=True)
 class ColonyView:
     """A colony. `state`: spawning, provisioning, building, running, stopping, stopped, failed."""
 
@@ -115,6 +222,7 @@ class ColonyView:
     terminal: str | None
     agent: AgentGlance | None = None
     """None where it was never instructed."""
+    workspace: WorkspaceView | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -269,15 +377,61 @@ class NewColony:
     """Asks for a colony made from the folder `path` (which holds `colony.toml`, unless `template` names one).
 
     `task` is the first instruction for its agent, `agent` how that works.
+    Or, instead of a path, from a repository: `repo` is a project, a folder, a URL or `user/app`. Its work begins at `branch`, in a
+    `workspace` of jj or git (auto: jj where it is there).
     """
 
     name: str
-    path: str
+    path: str = ""
     template: str | None = None
     start: bool = True
     dry_run: bool = False
     task: str | None = None
     agent: "AgentSettings | None" = None
+    repo: str | None = None
+    branch: str | None = None
+    workspace: Literal["auto", "jj", "git"] = "auto"
+
+
+@attrs.frozen(kw_only=True)
+class NewProject:
+    """Asks for a project of a repository: a URL, a folder or `user/app`. Its name is made of that where none is given."""
+
+    repo: str
+    name: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DescribeRequest:
+    """The message for a colony's newest change."""
+
+    message: str
+
+
+@attrs.frozen(kw_only=True)
+class MergeRequest:
+    """How to merge a colony's work into `target` (default: where it came from). `ff`: auto, only, never. A dry run only tries."""
+
+    target: str | None = None
+    message: str | None = None
+    ff: Literal["auto", "only", "never"] = "auto"
+    dry_run: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class UndoRequest:
+    """What to undo: what is not committed, else the last commit; with `all` everything since the base; `to` goes to a commit or ref."""
+
+    all: bool = False
+    to: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PushRequest:
+    """Where to push a colony's work: `branch` (default: colony/NAME). With `merged` the target goes instead, as it is after merges."""
+
+    branch: str | None = None
+    merged: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -18,7 +18,7 @@ def test_a_request_is_structured_with_its_defaults() -> None:
     ("body", "said"),
     [
         (b'{"name": 1, "path": "/x"}', "expected str @ $.name"),
-        (b'{"name": "a"}', "path"),
+        (b'{"path": "/x"}', "name"),
         (b'{"name": "a", "path": "/x", "nmae": 1}', "nmae"),
         (b'{"name": "a", "path": "/x", "start": 1}', "expected bool @ $.start"),
         (b"[]", "expected an object"),

@@ -73,7 +73,9 @@ def test_the_settings_that_the_documents_show_are_the_defaults(tmp_path: Path) -
     shown = load_config({"COLONY_CONFIG": str(file)}, folders=folders)
     assert shown == load_config({"COLONY_CONFIG": "/dev/null"}, folders=folders)
     assert isinstance(shown, Config)
-    for section in ("server", "routing", "isolation", "processes", "events", "terminals", "access", "log", "telemetry"):
+    for section in (
+        "server", "routing", "isolation", "processes", "events", "terminals", "access", "workspaces", "log", "telemetry",
+    ):  # fmt: skip
         values = getattr(shown, section)
         assert {name for name in values.__slots__ if not name.startswith("_")} == set(
             re.findall(r"^(\w+) =", text.partition(f"[{section}]\n")[2].partition("\n[")[0], re.MULTILINE)

@@ -42,6 +42,7 @@ LOCAL_TO_A_CALL = {
     "colony_core/colonies/terminals.py Terminals._end_all",
     "colony_core/colonies/service.py _cancelled_by",
     "colony_core/mycelium.py Mycelium.hurry",
+    "colony_core/workspaces/programs.py run_program",
     "colony_web/drain.py drained",
 }
 """Several things at once, or whichever is first; over when the call returns."""
