@@ -2,7 +2,7 @@
 
 `backend` says what an agent must do for us, `happenings` in which words it tells what it does. `driver` runs agents that are programs
 by doing the `deeds` that a pure dialogue gives. The other files are kinds of agents: `claude` with `claude_lines`, `acp` with
-`acp_talk` over `jsonrpc`, `script`, `fake`.
+`acp_talk` over `jsonrpc`, `hld` over `hld_line`, `script`, `fake`.
 """
 
 from .acp import AcpBackend
@@ -27,6 +27,8 @@ from .happenings import (
     ToolUse,
     Usage,
 )
+from .hld import HldBackend
+from .hld_line import HldLine, HldPlace, hld_place
 from .script import ScriptBackend
 from .standard import standard_backends
 
@@ -43,6 +45,9 @@ __all__ = [
     "Graces",
     "Happening",
     "Health",
+    "HldBackend",
+    "HldLine",
+    "HldPlace",
     "Job",
     "Kind",
     "LimitReached",
@@ -62,6 +67,7 @@ __all__ = [
     "ToolResult",
     "ToolUse",
     "Usage",
+    "hld_place",
     "read_part",
     "standard_backends",
 ]

@@ -60,9 +60,19 @@ def failure_of(error: RpcError) -> Failure:
     if error.code == AUTH_REQUIRED:
         return Failure(code="not-logged-in", text=text)
     if error.code == NOT_FOUND:
-        return Failure(code="session-lost", text=text)
-    code = _KINDS.get(str(kind)) or next((code for words, code in _WORDS if re.search(words, text, re.IGNORECASE)), "")
+        return Failure(code="no-such-session", text=text)
+    code = _KINDS.get(str(kind)) or code_of(text)
     if code != "limit":
         return Failure(code=code or "agent-error", text=text)
+    return Failure(code=code, text=text, limit=limit_of(text))
+
+
+def code_of(text: str) -> str:
+    """What the words of an error mean, where nothing better tells; empty when they say nothing that we know."""
+    return next((code for words, code in _WORDS if re.search(words, text, re.IGNORECASE)), "")
+
+
+def limit_of(text: str) -> LimitReached:
+    """A limit as the words of an error tell it."""
     until = _UNTIL.search(text)
-    return Failure(code=code, text=text, limit=LimitReached(text=text, until=float(until[1]) if until else None))
+    return LimitReached(text=text, until=float(until[1]) if until else None)
