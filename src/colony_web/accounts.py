@@ -16,12 +16,13 @@ from colony_core.access import Identity, redacted
 from colony_core.tracing import Span
 
 from .audit import LEFT, Scope, Send
-from .scope import CODE, FRAMES, IDENTITY, REQUEST_ID, ROUTE, TARGET
+from .scope import CODE, IDENTITY, REQUEST_ID, ROUTE, TARGET
 
 HEADER = b"x-request-id"
 _GIVEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 _HEADS = {"http.response.start": 0, "websocket.http.response.start": 0, "websocket.accept": 101, "websocket.close": 403}
-_PARTS = {"http.response.body": "body", "websocket.http.response.body": "body"}
+_PARTS = ("body", "bytes", "data")
+"""Where ASGI's messages, and our server's own frames, hold what is sent."""
 
 log = logging.getLogger("colony.access")
 
@@ -55,12 +56,9 @@ class Account:
         kind = message["type"]
         if kind in _HEADS and self._status == LEFT:
             self._status = message.get("status", _HEADS[kind])
-        if kind in _PARTS:
-            self._bytes += len(message.get("body") or b"")
-        elif kind == "websocket.send":
-            self._bytes += len(message.get("bytes") or (message.get("text") or "").encode())
-        elif kind == FRAMES:
-            self._bytes += len(message["data"])
+        self._bytes += sum(len(message[part]) for part in _PARTS if message.get(part))
+        if text := message.get("text"):
+            self._bytes += len(text.encode())
         await self._send(message)
 
     def close(self, span: Span) -> None:

@@ -73,6 +73,10 @@ def test_a_failure_is_one_in_its_trace_and_every_other_request_begins_a_trace_of
             spans = [span for span in collector.spans if span.name == "GET /api/system"]
             assert {span.parent_span_id for span in spans} == {b""}
             assert len({span.trace_id for span in spans}) == len(spans)
+            daemon.environment["TRACEPARENT"] = f"00-{TRACE}-{PARENT}-01"
+            daemon.cli("ls")
+            listed = daemon.until(lambda: collector.named("GET /api/colonies"), "that of the command")
+            assert (listed.trace_id.hex(), listed.parent_span_id.hex()) == (TRACE, PARENT)
 
 
 def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end(tmp_path: Path) -> None:

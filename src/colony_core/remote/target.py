@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from colony_core.errors import Invalid, NotAllowed
 
 SPELLINGS = "unix:/path/to/colony.sock or http://127.0.0.1:8000"
 MAX_TOKEN_BYTES = 4096
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @attrs.frozen(kw_only=True)
@@ -22,6 +24,8 @@ class Target:
     host: str = "localhost"
     port: int = 80
     token: str | None = attrs.field(default=None, repr=False)
+    traceparent: str = ""
+    """Within which span of a trace the requests are made (W3C Trace Context)."""
 
     def __str__(self) -> str:
         return f"unix:{self.socket}" if self.socket else f"http://{self.authority}"
@@ -37,7 +41,8 @@ class Target:
     @property
     def headers(self) -> dict[str, str]:
         """What every request carries."""
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        told = {"Authorization": self.token and f"Bearer {self.token}", "traceparent": self.traceparent}
+        return {name: value for name, value in told.items() if value}
 
 
 def discover(
@@ -51,17 +56,19 @@ def discover(
 
     The token is `token`, else `COLONY_TOKEN`, else, for an address of this machine, the one that the local daemon left in its run
     folder. A token sent over plain HTTP can be read on its way, so other machines are refused (`plain-http`) unless
-    `plain_http_anywhere` is given.
+    `plain_http_anywhere` is given. Where `TRACEPARENT` names a span, requests are made within it.
     """
     env = os.environ if environ is None else environ
     token = token or env.get("COLONY_TOKEN") or None
     if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
         raise Invalid("invalid-token", "the token holds characters that no token has", "see COLONY_TOKEN, --token")
+    trace = env.get("TRACEPARENT", "")
+    trace = trace if _TRACEPARENT.fullmatch(trace) else ""
     spelled = server or env.get("COLONY_SERVER")
     if not spelled:
-        return Target(socket=str(_run_folder(env) / "colony.sock"), token=token)
+        return Target(socket=str(_run_folder(env) / "colony.sock"), token=token, traceparent=trace)
     if spelled.startswith("unix:"):
-        return Target(socket=_socket_path(spelled), token=token)
+        return Target(socket=_socket_path(spelled), token=token, traceparent=trace)
     host, port = _host_and_port(spelled)
     if _is_this_machine(host):
         token = token or _left_token(local_token_path(env))
@@ -71,7 +78,7 @@ def discover(
             f"{spelled} is another machine, and plain HTTP would show your token on its way",
             f"use a tunnel: ssh -N -L 8000:127.0.0.1:{port} {host}, then http://127.0.0.1:8000",
         )
-    return Target(host=host, port=port, token=token)
+    return Target(host=host, port=port, token=token, traceparent=trace)
 
 
 def local_token_path(environ: Mapping[str, str] | None = None) -> Path:

@@ -91,3 +91,11 @@ def test_a_token_that_cannot_stand_in_a_header_is_refused(tmp_path: Path, token:
     with pytest.raises(Invalid) as caught:
         discover(token=token, environ=environ(tmp_path))
     assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("server", ["unix:/x.sock", "http://127.0.0.1:8000", None])
+def test_a_span_of_whoever_runs_us_goes_along_and_nothing_else_that_bears_its_name(server: str | None) -> None:
+    span = f"00-{'a' * 32}-{'b' * 16}-01"
+    assert discover(server, token="t", environ={"TRACEPARENT": span}).headers["traceparent"] == span
+    for other in ("", "x", f"{span}\r\nX: y", f" {span}"):
+        assert "traceparent" not in discover(server, token="t", environ={"TRACEPARENT": other}).headers
