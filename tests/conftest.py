@@ -12,6 +12,7 @@ PROGRAMS = (
     ("browser", "chromium", "apt install chromium"),
     ("dnsmasq", "dnsmasq", "apt install dnsmasq-base"),
     ("jj", "jj", "scripts/get-jj --git"),
+    ("sshd", "sshd", "apt install openssh-server"),
 )
 NAMED = (
     ("claude", "COLONY_TESTS_CLAUDE", "claude", "npm install @anthropic-ai/claude-code"),

@@ -157,14 +157,19 @@ def test_the_keys_of_a_shell_work(daemon: Daemon, tmux: Tmux) -> None:
     assert terminals(daemon) == []
 
 
-def test_a_killed_daemon_costs_an_attached_terminal_nothing_but_a_moment(daemon: Daemon, tmux: Tmux) -> None:
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "restarted"])
+def test_a_daemon_that_ends_costs_an_attached_terminal_nothing_but_a_moment(
+    daemon: Daemon, tmux: Tmux, end: signal.Signals
+) -> None:
     attach(tmux)
     [view] = terminals(daemon)
     tmux.line("echo pid-$$.")
     pid = re.findall(r"pid-(\d+)\.", tmux.until(lambda screen: re.search(r"pid-\d", screen)))[-1]
     tmux.line("for i in $(seq 1 200); do echo count-$i; sleep 0.02; done; echo counted-$((1))-$$")
     tmux.until("count-20\n")
-    daemon.kill()
+    assert daemon.process is not None
+    daemon.process.send_signal(end)
+    daemon.process.wait(60)
     time.sleep(1.5)  # long enough for the command to speak of it
     daemon.start()
     tmux.until(f"counted-1-{pid}")
