@@ -403,7 +403,7 @@ async def _open_rooms(
         bus=log.bus,
         boot_id=BOOT_ID.read_text().strip(),
         base_environment=base_environment(os.environ),
-        nameservers=isolation.host_nameservers(RESOLV_CONF),
+        nameservers=partial(isolation.host_nameservers, RESOLV_CONF),
         preview_port=listener.socket.getsockname()[1] if listener else None,
     )
     keys = Keys(records)

@@ -20,6 +20,7 @@ IN_A_CHILD = {
     "colony_core/colonies/terminals.py Terminals._watch_for_ever": "terminals",
     "colony_core/colonies/terminals.py Terminals.open": "terminals",
     "colony_core/isolation/names.py serve_names": "names",
+    "colony_core/isolation/names.py _serve": "names",
     "colony_core/isolation/names.py _serve_udp": "names",
     "colony_core/sessions/session.py Session.work": "runs",
     "colony_core/sessions/run.py Watch.follow": "runs",

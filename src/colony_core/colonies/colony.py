@@ -335,7 +335,7 @@ class Colony:
     async def _start_names(self) -> None:
         """Unless a service is a nameserver itself: it may want port 53 of every address."""
         answers_itself = any(spec.port == NAMES_PORT for spec in self.manifest.services)
-        if self.cell is not None and self.cell.nameservers(self.means.nameservers) and not answers_itself:
+        if self.cell is not None and self.cell.nameservers(self.means.nameservers()) and not answers_itself:
             names = ChildSpec(id="resolver", run=self._serve_names, restart=Restart.PERMANENT, grace=1.0)
             await self._grown().start_child(supervisor_spec(NAMES, [names], restart=Restart.TEMPORARY))
 

@@ -1,6 +1,6 @@
 """What every colony of a house shares: the kernel, the keeper, the store, the bus, the settings."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class Means:
     bus: Bus
     boot_id: str
     base_environment: Mapping[str, str]
-    nameservers: tuple[str, ...]
+    nameservers: Callable[[], tuple[str, ...]]
     preview_port: int | None = None
     tracer: Tracer = attrs.field(factory=NoTracer)
     closing: bool = False

@@ -76,13 +76,13 @@ def nothing_is_known(_name: str) -> tuple[str, ...] | None:
 
 async def serve_names(
     cell: Inside,
-    nameservers: Iterable[str],
+    nameservers: Callable[[], Iterable[str]],
     *,
     lookup: Lookup = nothing_is_known,
     port: int = PORT,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answers inside the cell, UDP and TCP, for each of the host's `nameservers`, until cancelled.
+    """Answers inside the cell, UDP and TCP, for each of the host's `nameservers`, until cancelled; looks every ten seconds who they are.
 
     `port` is the host's side. A socket of the host's asks, so that names resolve even where the cell has no way out; a cell that is to have
     none is refused all names but those that `lookup` knows.
@@ -90,30 +90,41 @@ async def serve_names(
     Questions beyond 200 at a time are dropped, as a busy resolver would; a question without an answer is forgotten after five seconds.
     """
     limit = trio.CapacityLimiter(MOST_QUESTIONS)
-    servers = cell.nameservers(nameservers)
+    served: dict[Nameserver, trio.CancelScope] = {}
+    async with trio.open_nursery() as nursery:
+        while True:
+            wanted = cell.nameservers(nameservers())
+            for server in served.keys() - set(wanted):
+                served.pop(server).cancel()
+            for server in wanted:
+                if server not in served:
+                    desk = _Desk(lookup, (server.address, port) if server.passes_on else None, limit)
+                    served[server] = await nursery.start(_serve, cell, server, desk)
+                elif server.stands_in:
+                    await _own(cell, server)
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+            await trio.sleep(RENEWAL_SECONDS)
+
+
+async def _serve(
+    cell: Inside, server: Nameserver, desk: "_Desk", task_status: trio.TaskStatus[trio.CancelScope]
+) -> None:
+    """One nameserver's place, until it is cancelled; its address is given back then."""
     try:
         async with trio.open_nursery() as nursery:
-            for server in servers:
-                desk = _Desk(lookup, (server.address, port) if server.passes_on else None, limit)
-                if server.given:
-                    await _own(cell, server)
-                questions = await _bound(cell, server.address, socket.SOCK_DGRAM)
-                nursery.start_soon(_serve_udp, questions, desk)
-                calls = await _bound(cell, server.address, socket.SOCK_STREAM)
-                calls.listen(MOST_QUESTIONS)
-                nursery.start_soon(trio.serve_listeners, partial(_serve_tcp, desk=desk), [trio.SocketListener(calls)])
-            task_status.started()
-            while True:
-                await trio.sleep(RENEWAL_SECONDS)
-                for server in servers:
-                    if server.stands_in:
-                        await _own(cell, server)
+            if server.given:
+                await _own(cell, server)
+            questions = await _bound(cell, server.address, socket.SOCK_DGRAM)
+            nursery.start_soon(_serve_udp, questions, desk)
+            calls = await _bound(cell, server.address, socket.SOCK_STREAM)
+            calls.listen(MOST_QUESTIONS)
+            nursery.start_soon(trio.serve_listeners, partial(_serve_tcp, desk=desk), [trio.SocketListener(calls)])
+            task_status.started(nursery.cancel_scope)
     finally:
-        with trio.CancelScope(shield=True):
-            for server in servers:
-                if server.stands_in:
-                    with suppress(OSError):  # the cell is gone
-                        await cell.disown(server.address)
+        if server.given:
+            with trio.CancelScope(shield=True), suppress(OSError):  # the cell is gone
+                await cell.disown(server.address)
 
 
 @attrs.frozen

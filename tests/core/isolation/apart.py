@@ -360,7 +360,7 @@ async def _leave_a_cell(holder: "subprocess.Popen[bytes]") -> None:
             listener.listen()
             (await cell.connect(80)).socket.close()
         async with trio.open_nursery() as nursery:
-            await nursery.start(isolation.serve_names, cell, ["127.0.0.53"])
+            await nursery.start(isolation.serve_names, cell, lambda: ["127.0.0.53"])
             nursery.cancel_scope.cancel()
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_trio import trio_fixture
 
-from colony_core.isolation import Cell, Isolation, dns, host_nameservers, needs_forwarding, serve_names
+from colony_core.isolation import Cell, Isolation, dns, host_nameservers, names, needs_forwarding, serve_names
 
 from .test_dns import question
 
@@ -78,7 +78,7 @@ async def resolver() -> AsyncIterator[int]:
 async def cell(walls: Isolation, resolver: int) -> AsyncIterator[Cell]:
     """A cell in which 127.0.0.1 answers names; it has no way out of its own."""
     async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
-        serve = lambda task_status: serve_names(cell, ["127.0.0.1"], port=resolver, task_status=task_status)  # noqa: E731
+        serve = lambda task_status: serve_names(cell, lambda: ["127.0.0.1"], port=resolver, task_status=task_status)  # noqa: E731
         await nursery.start(serve)
         yield cell
         nursery.cancel_scope.cancel()
@@ -139,7 +139,7 @@ async def test_a_resolver_that_does_not_answer_harms_nobody(walls: Isolation) ->
         taken.bind(("127.0.0.1", 0))  # nobody listens there: every question meets an ICMP error
         async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
             port = taken.getsockname()[1]
-            serve = lambda task_status: serve_names(cell, ["127.0.0.1"], port=port, task_status=task_status)  # noqa: E731
+            serve = lambda task_status: serve_names(cell, lambda: ["127.0.0.1"], port=port, task_status=task_status)  # noqa: E731
             await nursery.start(serve)
             with trio.socket.from_stdlib_socket(await cell.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
                 await sock.sendto(QUESTION, ("127.0.0.1", 53))
@@ -181,7 +181,7 @@ async def test_a_colonys_own_names_are_answered_inside_and_all_others_by_the_hos
     walls: Isolation, resolver: int
 ) -> None:
     async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
-        serve = partial(serve_names, cell, ["127.0.0.1"], lookup=known, port=resolver)
+        serve = partial(serve_names, cell, lambda: ["127.0.0.1"], lookup=known, port=resolver)
         await nursery.start(serve)
         said = await ask(cell, question("API"))
         assert [socket.inet_ntoa(said[at : at + 4]) for at in (len(said) - 20, len(said) - 4)] == [
@@ -203,7 +203,7 @@ async def test_a_colonys_own_names_are_answered_inside_and_all_others_by_the_hos
 async def test_a_cell_that_is_to_have_no_way_out_is_told_its_own_names_only(walls: Isolation) -> None:
     async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
         cell.routed, cell.egress = True, False
-        await nursery.start(partial(serve_names, cell, ["192.0.2.7"], lookup=known))
+        await nursery.start(partial(serve_names, cell, lambda: ["192.0.2.7"], lookup=known))
         assert (await ask(cell, question("api"), "192.0.2.7"))[-4:] == socket.inet_aton("10.9.9.9")
         assert (await ask(cell, question("example.org"), "192.0.2.7"))[3] & 15 == dns.REFUSED
         nursery.cancel_scope.cancel()
@@ -224,11 +224,31 @@ async def test_a_reachable_nameservers_address_is_given_back_at_the_end(walls: I
     async with walls.open_cell("hello") as cell:
         cell.routed, cell.egress = True, True
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(serve_names, cell, ["192.0.2.7"], lookup=known))
+            await nursery.start(partial(serve_names, cell, lambda: ["192.0.2.7"], lookup=known))
             assert await is_local(cell, "192.0.2.7")
             nursery.cancel_scope.cancel()
         assert not await is_local(cell, "192.0.2.7")
         await cell.disown("192.0.2.7")
+
+
+@pytest.mark.kernel
+async def test_an_edited_resolv_conf_is_followed(walls: Isolation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "RENEWAL_SECONDS", 0.01)
+    servers = ["192.0.2.7"]
+    async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
+        await nursery.start(partial(serve_names, cell, lambda: servers, lookup=known))
+        assert (await ask(cell, question("api"), "192.0.2.7"))[-4:] == socket.inet_aton("10.9.9.9")
+        servers[:] = ["192.0.2.8", "127.0.0.53"]
+        with trio.fail_after(20):
+            while await is_local(cell, "192.0.2.7") or not await is_local(cell, "192.0.2.8"):
+                await trio.sleep(0.01)
+            while {(found.address, found.port) for found in await cell.listeners()} != {
+                ("192.0.2.8", 53),
+                ("127.0.0.53", 53),
+            }:
+                await trio.sleep(0.01)
+        assert (await ask(cell, question("api"), "127.0.0.53"))[-4:] == socket.inet_aton("10.9.9.9")
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.kernel
@@ -249,13 +269,13 @@ async def test_an_address_that_nobody_renews_is_given_back_by_the_kernel(walls: 
 async def test_without_a_way_out_any_nameserver_is_answered_for_inside(walls: Isolation, server: str) -> None:
     async with walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
         cell.routed = False
-        await nursery.start(lambda task_status: serve_names(cell, [server], task_status=task_status))
+        await nursery.start(lambda task_status: serve_names(cell, lambda: [server], task_status=task_status))
         assert (server, 53) in {(found.address, found.port) for found in await cell.listeners()}
         nursery.cancel_scope.cancel()
 
 
 async def test_a_fake_cell_binds_nothing_on_the_host(fake_walls: Isolation) -> None:
     async with fake_walls.open_cell("hello") as cell, trio.open_nursery() as nursery:
-        await nursery.start(lambda task_status: serve_names(cell, ["127.0.0.1"], task_status=task_status))
+        await nursery.start(lambda task_status: serve_names(cell, lambda: ["127.0.0.1"], task_status=task_status))
         assert all(found.port != 53 for found in await cell.listeners())
         nursery.cancel_scope.cancel()
