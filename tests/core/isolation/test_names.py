@@ -41,15 +41,27 @@ def test_a_resolv_conf_of_any_bytes_names_addresses_or_nothing(tmp_path: Path, l
         ipaddress.ip_address(address)
 
 
+async def on_one_port() -> tuple[trio.socket.SocketType, trio.socket.SocketType]:
+    """A socket for UDP and a listening one for TCP. A number that is free for the one may be taken for the other."""
+    while True:
+        calls = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        questions = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            await calls.bind(("127.0.0.1", 0))
+            await questions.bind(calls.getsockname())
+        except OSError:
+            calls.close()
+            questions.close()
+        else:
+            calls.listen(16)
+            return questions, calls
+
+
 @trio_fixture
 async def resolver() -> AsyncIterator[int]:
     """A resolver on the host's loopback that answers a question with itself and a word; its port."""
-    questions = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    await questions.bind(("127.0.0.1", 0))
+    questions, calls = await on_one_port()
     port = questions.getsockname()[1]
-    calls = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    await calls.bind(("127.0.0.1", port))
-    calls.listen(16)
 
     async def answer_udp() -> None:
         while True:
