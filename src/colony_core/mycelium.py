@@ -144,10 +144,10 @@ class Mycelium:
         task = None if request.task is None else NewInstruction(instruction=request.task, agent=request.agent)
         if task is not None:
             self.sessions.check(task)
-        view = (await self._colonies.spawn(request, owner=owner)).view()
+        colony = await self._colonies.spawn(request, owner=owner)
         if task is not None and not request.dry_run:
-            await self.sessions.instruct(view.id, task, follow_up=False, by=owner)
-        return view
+            await self.sessions.instruct(colony.id, task, follow_up=False, by=owner)
+        return self._view(colony)
 
     async def start(self, ref: str) -> ColonyView:
         """Wants the colony to run, and returns at once. Of a running one, services that failed or were stopped are started."""

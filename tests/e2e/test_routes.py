@@ -118,7 +118,7 @@ def test_the_system_is_shown(daemon: Daemon, hello: dict[str, Any]) -> None:
     assert "colonies" in [child["id"] for child in tree["tree"]["children"]]
 
 
-@exercises("create_colony", "name", "path", "template", "start", "dry_run")
+@exercises("create_colony", "name", "path", "template", "start", "dry_run", "task", "agent")
 @exercises("show_colony")
 @exercises("list_colonies", "state", "owner", "name", "limit", "after")
 @exercises("remove_colony")
@@ -151,6 +151,83 @@ def test_colonies_are_made_listed_shown_and_removed(daemon: Daemon, hello: dict[
     ask(daemon, "DELETE", "/api/colonies/hello", expect=204)
     assert not alive(pid_of(hello))
     assert not (daemon.state / "logs" / hello["id"]).exists()
+
+
+PART = [
+    {"text": {"text": "I begin."}},
+    {"approval_asked": {"id": "q", "tool": "Bash", "kind": "execute", "input": {"command": "make"}}},
+    {"ended": {"outcome": "done", "text": "made"}},
+]
+
+
+@exercises("list_sessions")
+@exercises("show_agent")
+@exercises("instruct_agent", "instruction", "agent")
+@exercises("continue_agent", "instruction", "agent")
+@exercises("interrupt_agent")
+@exercises("list_approvals")
+@exercises("decide_approval", "allow", "message")
+@exercises("read_feed", "after", "limit")
+@exercises("stream_feed", "after", "tail", "Last-Event-ID")
+def test_an_agent_is_instructed_asked_interrupted_and_read(daemon: Daemon, hello: dict[str, Any]) -> None:
+    at = "/api/colonies/hello"
+
+    def agent() -> dict[str, Any]:
+        found: dict[str, Any] = ask(daemon, "GET", f"{at}/agent")
+        return found
+
+    part = {"instruction": json.dumps(PART), "agent": {"backend": "fake", "model": "opus"}}
+    assert ask(daemon, "POST", f"{at}/continue", part, expect=409)["code"] == "no-session"
+    assert ask(daemon, "POST", f"{at}/interrupt", expect=409)["code"] == "agent-not-working"
+    assert ask(daemon, "POST", f"{at}/instruct", part, expect=202)["state"] == "working"
+    assert ask(daemon, "POST", f"{at}/instruct", part, expect=409)["code"] == "agent-working"
+    daemon.until(lambda: agent()["state"] == "waiting", "it asks")
+    (question,) = agent()["approvals"]
+    assert ask(daemon, "GET", f"{at}/approvals") == [question]
+    answered = ask(daemon, "POST", f"{at}/approvals/{question['id']}", {"allow": True, "message": "go on"})
+    assert (answered["decision"], answered["message"]) == ("allowed", "go on")
+    assert ask(daemon, "POST", f"{at}/approvals/{question['id']}", {"allow": True}, expect=404)
+    daemon.until(lambda: agent()["state"] == "done", "it is done")
+    assert [view["result"] for view in ask(daemon, "GET", "/api/sessions")] == ["made"]
+    follow_up = {"instruction": json.dumps([{"pause": {"seconds": 600}}]), "agent": {"permissions": "all"}}
+    assert ask(daemon, "POST", f"{at}/continue", follow_up, expect=202)["session"] == agent()["session"]
+    ask(daemon, "POST", f"{at}/interrupt", expect=202)
+    daemon.until(lambda: agent()["state"] == "idle", "it is interrupted")
+    lines = ask(daemon, "GET", f"{at}/feed?after=0&limit=1000")
+    assert [line["content"] for line in lines if line["kind"] == "status"] == ["completed", "interrupted"]
+    assert ask(daemon, "GET", f"{at}/feed?after={lines[2]['seq']}&limit=2") == lines[3:5]
+    for query, expected in ((f"after={lines[2]['seq']}", lines[3:]), ("tail=2", lines[-2:])):
+        found = _lines_of(daemon, f"{at}/feed/stream?{query}", len(expected))
+        assert [line["seq"] for line in found] == [line["seq"] for line in expected]
+    again = _lines_of(daemon, f"{at}/feed/stream?after=0", 1, f"Last-Event-ID: {lines[4]['seq']}")
+    assert again == lines[5:6]
+
+
+def _lines_of(daemon: Daemon, path: str, count: int, *headers: str) -> list[dict[str, Any]]:
+    """The first so many lines of a stream."""
+    given = [part for header in headers for part in ("-H", header)]
+    command = ["curl", "-sSN", "--unix-socket", socket_of(daemon), *given, f"http://localhost{path}"]
+    found: list[dict[str, Any]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as curl:
+        assert curl.stdout is not None
+        for text in curl.stdout:
+            if text.startswith("data: ") and "seq" in (line := json.loads(text.removeprefix("data: "))):
+                found.append(line)
+                if len(found) == count:
+                    break
+        curl.kill()
+    return found
+
+
+def test_a_colony_is_born_with_a_task_for_its_agent(daemon: Daemon) -> None:
+    folder = daemon.folder / "born"
+    folder.mkdir(exist_ok=True)
+    (folder / "colony.toml").write_text("")
+    asked = {"name": "born", "path": str(folder), "task": "[]", "agent": {"backend": "fake"}}
+    assert ask(daemon, "POST", "/api/colonies", asked, expect=201)["agent"]["state"] == "working"
+    daemon.until(lambda: daemon.colony("born")["agent"]["state"] == "done", "its task is done")
+    ask(daemon, "DELETE", "/api/colonies/born", expect=204)
+    assert ask(daemon, "GET", "/api/sessions") == []
 
 
 @exercises("stop_colony", "grace")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from colony_core.errors import Broken, Invalid, WrongState
 AT_REST = ("idle", "done", "failed")
 PERMISSIONS = ("ask", "edits", "all")
 MOST_TAIL = 1000
+REST_SECONDS = 0.05
 _KINDS = {
     "instruction": ("»", "blue"),
     "text": (" ", ""),
@@ -257,6 +259,9 @@ def _follow_until_rest(run: Run, view: Mapping[str, Any], *, after: int) -> None
 def _judged(run: Run, ref: str) -> int:
     """The exit code of an agent that has come to rest."""
     view = run.ask(run.calls.agent(ref))
+    while view["state"] not in AT_REST:  # its last line is told a moment before
+        time.sleep(REST_SECONDS)
+        view = run.ask(run.calls.agent(ref))
     if view["state"] != "failed":
         return 0
     what = f"the agent of “{view['colony']}” failed: {_first_line(view['reason'])}"

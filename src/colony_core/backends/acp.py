@@ -31,6 +31,7 @@ class AcpBackend:
     """Runs the agent of `command`, or else the first that is installed of those that we know."""
 
     name = "acp"
+    remembers = True
 
     def __init__(self, command: Sequence[str] = (), *, graces: Graces | None = None) -> None:
         self._command = tuple(command)

@@ -121,6 +121,11 @@ class Backend(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a session knows what was said in it. Where not, an instruction that was cut off is given again as it was."""
+        return True
+
     async def check(self, environment: Mapping[str, str]) -> Health:
         """Whether it is here and answers, found out by asking it, within a few seconds. Never raises for what is missing."""
 

@@ -34,6 +34,7 @@ class ClaudeBackend:
     program: str = "claude"
     graces: Graces = attrs.field(factory=Graces)
     name: str = "claude"
+    remembers: bool = True
 
     async def check(self, environment: Mapping[str, str]) -> Health:
         found = shutil.which(self.program, path=environment.get("PATH", ""))

@@ -54,6 +54,11 @@ def read_part(data: bytes | str) -> tuple[Line, ...]:
     return tuple(_read_line(line) for line in lines)
 
 
+def instructed_part(job: Job) -> tuple[Line, ...]:
+    """The part that the instruction itself is, where it is a list in JSON; else what is played where nothing was given."""
+    return read_part(job.instruction) if job.instruction.lstrip().startswith("[") else demo_part(job)
+
+
 def demo_part(job: Job) -> tuple[Line, ...]:
     """What is played where nothing else was given: some reading, some work, a result that names the instruction."""
     return (
@@ -72,8 +77,9 @@ def demo_part(job: Job) -> tuple[Line, ...]:
 class FakeBackend:
     """Plays `part(job)` for each job; `jobs` tells what it was asked to do. Sessions are called fake-1, fake-2, …"""
 
-    part: Callable[[Job], Sequence[Line]] = demo_part
+    part: Callable[[Job], Sequence[Line]] = instructed_part
     name: str = "fake"
+    remembers: bool = True
     jobs: list[Job] = attrs.field(factory=list)
     _numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), repr=False)
 

@@ -32,6 +32,7 @@ class ScriptBackend:
 
     graces: Graces = attrs.field(factory=lambda: Graces(interrupt=5.0))
     name: str = "script"
+    remembers: bool = False
 
     async def check(self, environment: Mapping[str, str]) -> Health:
         found = shutil.which("sh", path=environment.get("PATH", ""))

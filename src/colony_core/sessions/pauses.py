@@ -11,8 +11,8 @@ from colony_core.store import Store
 
 from . import records
 
-USUAL_SECONDS = 300.0
-"""How long a pause is where the vendor names no moment."""
+FIRST_SECONDS, MOST_SECONDS = 30.0, 600.0
+"""How long a pause is where the vendor names no moment: the first one, each next one twice as long, up to the longest."""
 LONGEST_SECONDS = 8 * 86400.0
 SLACK_SECONDS = 1.0
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY")
@@ -25,6 +25,7 @@ class Pauses:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._until: dict[str, tuple[float, str]] = {}
+        self._in_a_row: dict[str, int] = {}
 
     async def load(self) -> None:
         """Takes over the pauses that an earlier daemon has recorded."""
@@ -33,11 +34,19 @@ class Pauses:
     async def begin(self, account: str, until: float | None, text: str) -> float:
         """Pauses an account; gives until when. A pause that is longer already stays."""
         now = clock.unix_now()
-        wanted = now + USUAL_SECONDS if until is None else min(max(until, now), now + LONGEST_SECONDS) + SLACK_SECONDS
+        if until is None:
+            wanted = now + min(FIRST_SECONDS * 2 ** self._in_a_row.get(account, 0), MOST_SECONDS)
+            self._in_a_row[account] = self._in_a_row.get(account, 0) + 1
+        else:
+            wanted = min(max(until, now), now + LONGEST_SECONDS) + SLACK_SECONDS
         until = max(wanted, self._until.get(account, (0.0, ""))[0])
         self._until[account] = until, text
         await self._store.write(partial(records.put_pause, account=account, until=until, text=text))
         return until
+
+    def works(self, account: str) -> None:
+        """Says that the account is let in: the next pause is a first one again."""
+        self._in_a_row.pop(account, None)
 
     def until(self, account: str) -> float | None:
         """Until when an account is paused; None where it is not."""

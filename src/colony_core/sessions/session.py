@@ -304,6 +304,8 @@ class Session:
                 await self._notice("the keeper was lost, and the agent with it; the work goes on", "resumed")
                 again = GO_ON
             else:
+                if ended.outcome == "done":
+                    self._sessions.pauses.works(self._account)
                 self._stop = watch.stop
                 await self._ended(ended)
                 return
@@ -320,7 +322,7 @@ class Session:
             await sessions.pauses.over(self._account)
         self._keeper = colony.means.keeper.current
         resume = record.vendor_session
-        text = record.instruction if again is None or record.fresh or resume is None else again
+        text = again if again and resume and backend.remembers and not record.fresh else record.instruction
         with sessions.purses.allow(colony.id, resolved.budget) as allowance:
             job = Job(
                 colony=colony.name,

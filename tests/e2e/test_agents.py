@@ -1,0 +1,275 @@
+"""Agents at work in real cells under a real daemon: by the command, through kills of the daemon, and with the real Claude Code."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .driver import Daemon, alive
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+MODEL = Path(__file__).parents[1] / "core/backends/fake_model.py"
+SCRIPT = '[agent]\nbackend = "script"\npermissions = "all"\n'
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path).running() as running:
+        yield running
+
+
+def agent_of(daemon: Daemon, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(daemon.cli("why", name, "--json").stdout)
+    return found
+
+
+def rests(daemon: Daemon, name: str) -> dict[str, Any]:
+    """The agent, once it has come to rest."""
+    daemon.until(lambda: agent_of(daemon, name)["state"] in ("done", "failed", "idle"), f"the agent of {name} rests")
+    return agent_of(daemon, name)
+
+
+def feed_of(daemon: Daemon, name: str) -> list[dict[str, Any]]:
+    lines = daemon.cli("feed", name, "--after", "0", "--json").stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_script_works_in_its_colonys_cell_and_folder_and_reaches_its_services(daemon: Daemon) -> None:
+    """Two colonies with the same port: each agent meets its own service."""
+    manifest = SCRIPT + '[services.web]\ncommand = "python3 -m http.server 3000"\nport = 3000\n'
+    for name in ("one", "two"):
+        daemon.spawn(name, manifest, **{"who.txt": name})
+        daemon.until_ready(name)
+        task = (
+            "python3 -c \"import urllib.request as u; print(u.urlopen('http://localhost:3000/who.txt').read())\" >met"
+        )
+        done = daemon.cli("instruct", name, task, "-f")
+        assert "completed" in done.stdout
+        assert name in (daemon.folder / f"app-{name}/met").read_text()
+
+
+def test_an_agent_that_fails_says_why_and_the_command_fails(daemon: Daemon) -> None:
+    daemon.spawn("one", SCRIPT)
+    daemon.until_ready("one")
+    failed = daemon.cli("instruct", "one", "echo on the way; exit 3", "-f", check=1)
+    assert "on the way" in failed.stdout
+    assert "colony why one" in failed.stderr
+    told = daemon.cli("why", "one").stdout
+    assert "failed" in told
+    assert "exit" in told
+
+
+def test_an_instruction_comes_from_the_standard_input_and_names_may_be_listed(daemon: Daemon) -> None:
+    daemon.spawn("one", SCRIPT)
+    daemon.until_ready("one")
+    assert daemon.cli("instruct", "one", "-", "-q", stdin="true\n").stdout == "one\n"
+    assert rests(daemon, "one")["state"] == "done"
+    assert "done" in daemon.cli("ls").stdout
+    assert "done" in daemon.cli("show", "one").stdout
+
+
+def test_what_an_agent_asks_is_approved_and_denied_by_the_command(daemon: Daemon) -> None:
+    ask = {"id": "q", "tool": "Bash", "kind": "execute", "input": {"command": "rm -rf build \x1b[31m"}}
+    part = json.dumps([{"approval_asked": ask}, {"ended": {"outcome": "done"}}])
+    daemon.spawn("one", '[agent]\nbackend = "fake"\n')
+    daemon.until_ready("one")
+    assert "asks nothing" in daemon.cli("approve", "one", check=5).stderr
+    for verb, word in (("approve", "allowed"), ("deny", "denied")):
+        daemon.cli("instruct", "one", "--new", part)
+        daemon.until(lambda: agent_of(daemon, "one")["state"] == "waiting", "it asks")
+        assert "asks you" in daemon.cli("ls").stdout
+        told = daemon.cli("why", "one").stdout
+        assert "rm -rf build ^[[31m" in told
+        assert daemon.cli(verb, "one").stdout.startswith(f"{word} Bash: rm -rf build")
+        assert rests(daemon, "one")["state"] == "done"
+    assert daemon.cli("interrupt", "one", check=5).stderr
+
+
+def test_an_interrupted_script_is_gone_with_all_that_it_started(daemon: Daemon) -> None:
+    daemon.spawn("one", SCRIPT)
+    daemon.until_ready("one")
+    daemon.cli("instruct", "one", "setsid sh -c 'echo $$ >pid; exec sleep 600' & sleep 600")
+    pid = daemon.folder / "app-one/pid"
+    daemon.until(lambda: pid.exists() and pid.read_text().strip() != "", "it runs")
+    daemon.cli("interrupt", "one")
+    assert rests(daemon, "one")["state"] == "idle"
+    daemon.until(lambda: not alive(int(pid.read_text())), "nothing is left")
+
+
+def test_a_killed_daemon_leaves_no_agent_behind_and_the_next_one_goes_on(daemon: Daemon) -> None:
+    """A script cannot be resumed in its midst: it is begun again, and its feed says so. What was told before is still there."""
+    daemon.spawn("one", SCRIPT)
+    daemon.until_ready("one")
+    daemon.cli("instruct", "one", "echo $$ >>pids; echo begun; [ -e go ] || sleep 600")
+    pids = daemon.folder / "app-one/pids"
+    daemon.until(
+        lambda: pids.exists() and any(line["content"] == "begun" for line in feed_of(daemon, "one")), "it works"
+    )
+    daemon.kill()
+    (daemon.folder / "app-one/go").touch()
+    daemon.start()
+    assert rests(daemon, "one")["state"] == "done"
+    first, second = map(int, pids.read_text().split())
+    assert not alive(first)
+    assert first != second
+    contents = [line["content"] for line in feed_of(daemon, "one")]
+    assert contents.count("begun") == 2
+    assert any("started anew" in content for content in contents)
+
+
+def test_keys_reach_the_agent_alone_and_stand_nowhere_else(daemon: Daemon) -> None:
+    """Row 5: an allow-list. A canary in the daemon's environment reaches no agent; the key of the `.env` reaches it
+    and no log, store or view."""
+    secret = "sk-ant-canary-0123456789"
+    daemon.destroy()
+    daemon.environment["DATABASE_URL"] = "postgres://canary"
+    daemon.environment["ANTHROPIC_API_KEY"] = "sk-of-the-user"
+    daemon.start()
+    daemon.spawn(
+        "one",
+        SCRIPT + '[services.web]\ncommand = "env >service.env; sleep 600"\n',
+        **{".env": f"ANTHROPIC_API_KEY={secret}\n"},
+    )
+    daemon.until_ready("one")
+    daemon.cli("instruct", "one", "env >agent.env; sleep 1", "-f")
+    folder = daemon.folder / "app-one"
+    found = (folder / "agent.env").read_text()
+    assert f"ANTHROPIC_API_KEY={secret}" in found
+    assert "canary" not in found.replace(secret, "")
+    assert "sk-" not in (folder / "service.env").read_text()
+    for view in (
+        daemon.cli("why", "one", "--json"),
+        daemon.cli("show", "one", "--json"),
+        daemon.cli("feed", "one", "--json"),
+    ):
+        assert "sk-" not in view.stdout
+    kept = [path for path in daemon.state.rglob("*") if path.is_file() and b"sk-" in path.read_bytes()]
+    assert kept == []
+    assert b"sk-" not in (daemon.folder / "daemon.log").read_bytes()
+
+
+# ---- the real Claude Code against a model on loopback, in the colony's own network
+
+CLAUDE = """
+[services.model]
+command = "python3 -u model.py --port 9999"
+port = 9999
+
+[agent]
+backend = "claude"
+"""
+
+
+@pytest.fixture
+def claude(daemon: Daemon) -> Daemon:
+    """A daemon whose colonies find Claude Code, and a model of their own at localhost:9999."""
+    program = os.environ.get("COLONY_TESTS_CLAUDE") or shutil.which("claude")
+    assert program is not None
+    bin_folder = daemon.folder / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "claude").symlink_to(program)
+    daemon.destroy()
+    daemon.environment["PATH"] = f"{bin_folder}:{daemon.environment['PATH']}"
+    daemon.start()
+    return daemon
+
+
+def with_claude(daemon: Daemon, name: str) -> Path:
+    """A colony whose agent is Claude Code, with a model that does what the instruction says."""
+    config = daemon.folder / f"claude-{name}"
+    dotenv = (
+        "ANTHROPIC_API_KEY=dummy\nANTHROPIC_BASE_URL=http://127.0.0.1:9999\nCLAUDE_CODE_MAX_RETRIES=1\n"
+        f"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\nDISABLE_AUTOUPDATER=1\nCLAUDE_CONFIG_DIR={config}\n"
+    )
+    daemon.spawn(name, CLAUDE, **{"model.py": MODEL.read_text(), ".env": dotenv})
+    daemon.until_ready(name)
+    return daemon.folder / f"app-{name}"
+
+
+def steps(*each: dict[str, Any]) -> str:
+    return "FAKE:" + json.dumps(each)
+
+
+@pytest.mark.claude
+def test_claude_edits_the_workspace_from_inside_the_cell_and_its_cost_is_told(claude: Daemon) -> None:
+    folder = with_claude(claude, "one")
+    write = {"text": "I write.", "tool": "Write", "input": {"file_path": str(folder / "a.txt"), "content": "made"}}
+    claude.cli("instruct", "one", steps(write, {"text": "It is done."}), "-f")
+    assert (folder / "a.txt").read_text() == "made"
+    agent = agent_of(claude, "one")
+    assert (agent["state"], agent["backend"], agent["result"]) == ("done", "claude", "It is done.")
+    assert agent["cost_usd"] > 0
+    assert agent["turns"] >= 2
+
+
+@pytest.mark.claude
+def test_claude_asks_and_is_answered(claude: Daemon) -> None:
+    folder = with_claude(claude, "one")
+    task = steps({"tool": "Bash", "input": {"command": "curl -s localhost:9999; touch made"}}, {"text": "on"})
+    for verb, made in (("deny", False), ("approve", True)):
+        claude.cli("instruct", "one", "--new", task)
+        claude.until(lambda: agent_of(claude, "one")["state"] == "waiting", "it asks")
+        claude.cli(verb, "one", "-m", "says a test")
+        assert rests(claude, "one")["state"] == "done"
+        assert (folder / "made").exists() is made
+
+
+@pytest.mark.claude
+def test_claude_goes_on_in_its_session_after_the_daemon_was_killed(claude: Daemon) -> None:
+    with_claude(claude, "one")
+    sleeping = {"text": "long", "tool": "Bash", "input": {"command": "echo $$ >pid; sleep 600", "timeout": 600000}}
+    claude.cli("instruct", "one", "--permissions", "all", steps(sleeping, {"text": "never"}))
+    pid = claude.folder / "app-one/pid"
+    claude.until(lambda: pid.exists() and pid.read_text().strip() != "", "its tool runs")
+    before = agent_of(claude, "one")
+    claude.kill()
+    claude.start()
+    after = rests(claude, "one")
+    assert (after["state"], after["session"]) == ("done", before["session"])
+    assert "interrupted by a restart" in after["result"]  # the model says what it was told
+    assert not alive(int(pid.read_text()))
+
+
+@pytest.mark.claude
+def test_a_killed_claude_has_failed_and_can_be_instructed_again(claude: Daemon) -> None:
+    with_claude(claude, "one")
+    task = steps({"text": "long", "tool": "Bash", "input": {"command": "touch began; sleep 600", "timeout": 600000}})
+    claude.cli("instruct", "one", "--permissions", "all", task)
+    claude.until(lambda: (claude.folder / "app-one/began").exists(), "its tool runs")
+    listing = subprocess.run(["pgrep", "-f", "input-format=stream-json"], capture_output=True, text=True, check=False)
+    for pid in map(int, listing.stdout.split()):
+        if os.path.realpath(f"/proc/{pid}/cwd") == str((claude.folder / "app-one").resolve()):
+            os.kill(pid, signal.SIGKILL)
+    failed = rests(claude, "one")
+    assert (failed["state"], failed["code"]) == ("failed", "agent-died")
+    assert failed["evidence"]
+    claude.cli("instruct", "one", steps({"text": "here again"}), "-f")
+    assert agent_of(claude, "one")["result"] == "here again"
+
+
+@pytest.mark.claude
+def test_a_rate_limit_pauses_the_account_and_the_work_goes_on_by_itself(claude: Daemon) -> None:
+    with_claude(claude, "one")
+    limited = {"status": 429, "message": "slow down", "headers": {"retry-after": "3"}, "times": 3, "text": "through"}
+    claude.cli("instruct", "one", steps(limited))
+    assert rests(claude, "one")["state"] == "done"
+
+
+@pytest.mark.claude
+def test_eight_agents_work_at_once(claude: Daemon) -> None:
+    names = [f"a{number}" for number in range(8)]
+    for name in names:
+        with_claude(claude, name)
+    for name in names:
+        write = {"tool": "Write", "input": {"file_path": str(claude.folder / f"app-{name}/out"), "content": name}}
+        claude.cli("instruct", name, steps(write, {"text": name}))
+    for name in names:
+        assert rests(claude, name)["result"] == name
+        assert (claude.folder / f"app-{name}/out").read_text() == name
