@@ -160,7 +160,7 @@ PART = [
 ]
 
 
-@exercises("list_sessions")
+@exercises("list_sessions", "after", "limit")
 @exercises("show_agent")
 @exercises("instruct_agent", "instruction", "agent")
 @exercises("continue_agent", "instruction", "agent")
@@ -189,6 +189,7 @@ def test_an_agent_is_instructed_asked_interrupted_and_read(daemon: Daemon, hello
     assert ask(daemon, "POST", f"{at}/approvals/{question['id']}", {"allow": True}, expect=404)
     daemon.until(lambda: agent()["state"] == "done", "it is done")
     assert [view["result"] for view in ask(daemon, "GET", "/api/sessions")] == ["made"]
+    assert ask(daemon, "GET", "/api/sessions?limit=1&after=hello") == []
     follow_up = {"instruction": json.dumps([{"pause": {"seconds": 600}}]), "agent": {"permissions": "all"}}
     assert ask(daemon, "POST", f"{at}/continue", follow_up, expect=202)["session"] == agent()["session"]
     ask(daemon, "POST", f"{at}/interrupt", expect=202)
