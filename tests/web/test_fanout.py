@@ -173,6 +173,67 @@ async def test_everybody_gets_everything_once_and_in_order_also_who_comes_back(t
         house.shutdown_requested.set()
 
 
+async def test_a_slow_reader_is_told_exactly_what_it_missed(serving: Start, house: CardboardHouse) -> None:
+    house.bus = Bus(kept=30)
+    served = await serving()
+    async with await served.unix() as stream:
+        early = await opened(stream, "/ws?after=0")
+        for _ in range(400):
+            publish(house, "x" * 20_000)
+            await trio.lowlevel.checkpoint()
+        frames = FrameProtocol(client=True, extensions=[])
+        frames.receive_bytes(early)
+        last, holes, text = 0, 0, ""
+        while last < 400:
+            for frame in frames.received_frames():
+                text += str(frame.payload)
+                if not frame.message_finished:
+                    continue
+                event, text = json.loads(text), ""
+                assert event.get("first", event["seq"]) == last + 1
+                holes += event["type"] == "missed"
+                last = event["seq"]
+            if last < 400:
+                frames.receive_bytes(await stream.receive_some(65536))
+    assert holes >= 1
+
+
+async def test_an_end_in_the_middle_of_a_storm_tears_no_frame_and_is_told(
+    serving: Start, house: CardboardHouse, nursery: trio.Nursery
+) -> None:
+    served = await serving()
+    ends: list[tuple[list[int], Any]] = []
+
+    async def read(stream: trio.SocketStream, early: bytes) -> None:
+        frames = FrameProtocol(client=True, extensions=[])
+        frames.receive_bytes(early)
+        seen: list[int] = []
+        farewell: Any = None
+        async with stream:
+            while data := await stream.receive_some(65536):
+                frames.receive_bytes(data)
+                for frame in frames.received_frames():
+                    if frame.opcode is Opcode.CLOSE:
+                        farewell = frame.payload
+                    else:
+                        assert frame.message_finished
+                        seen.append(json.loads(frame.payload)["seq"])
+        ends.append((seen, farewell))
+
+    async with trio.open_nursery() as readers:
+        for _ in range(10):
+            stream = await served.unix()
+            readers.start_soon(read, stream, await opened(stream, "/ws"))
+        for number in range(3_000):
+            publish(house)
+            if number == 1_500:
+                house.shutdown_requested.set()
+            if number % 20 == 0:
+                await trio.lowlevel.checkpoint()
+    assert [end[1] for end in ends] == [(1001, "the daemon is going down")] * 10
+    assert all(seen == list(range(1, len(seen) + 1)) for seen, _ in ends)
+
+
 async def test_who_never_reads_costs_no_more_than_what_is_kept(serving: Start, house: CardboardHouse) -> None:
     house.bus = Bus(kept=20)
     served = await serving()
