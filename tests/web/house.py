@@ -1,7 +1,7 @@
 """A house of cardboard with the verbs of a Mycelium: everything in memory, every call noted."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -378,11 +378,12 @@ class CardboardHouse:
         self, ref: str, *, after: int | None = None, services: frozenset[str] | None = None
     ) -> AsyncIterator[AsyncIterator[tuple[LogLineView | Missed, ...]]]:
         self.colony(ref)
-        yield self._follow(after, services)
+        async with aclosing(self._follow(after, services)) as pages:
+            yield pages
 
     async def _follow(
         self, after: int | None, services: frozenset[str] | None
-    ) -> AsyncIterator[tuple[LogLineView | Missed, ...]]:
+    ) -> AsyncGenerator[tuple[LogLineView | Missed, ...], None]:
         cursor = (self.lines[-1].seq if self.lines else 0) if after is None else after
         if cursor + 1 < self.first_line:
             yield (Missed(first=cursor + 1, last=self.first_line - 1),)
