@@ -3,6 +3,7 @@
 One process is one run: the instruction is its only message, and its first result line is its end.
 """
 
+import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from colony_core import clock, wire
 from colony_core.errors import NotFound
 
 from .claude_ends import Limits, Meter, ended, texts
-from .deeds import Death, Deed, Hush, Say
+from .deeds import Death, Deed, Hush, Say, Signal
 from .happenings import (
     ApprovalAsked,
     ApprovalVoided,
@@ -65,11 +66,8 @@ class ClaudeDialogue:
 
     def hear(self, line: dict[str, Any] | Skipped) -> Sequence[Deed]:
         if isinstance(line, Skipped):
-            return (
-                [Notice(text=f"a line of the agent's was too long: {line.start}", code="too-long")]
-                if line.reason == "too-long"
-                else []
-            )
+            told = line.reason == "too-long"  # others are banners and warnings of some versions
+            return [Notice(text=f"a line of the agent's was too long: {line.start}", code=line.reason)] if told else []
         match line.get("type"):
             case "stream_event":
                 return self._streamed(line)
@@ -93,9 +91,11 @@ class ClaudeDialogue:
         return ()
 
     def interrupt(self) -> Sequence[Deed]:
-        """An interrupt before the turn has begun would be answered and forgotten: it is said when the turn begins."""
-        self._stopping = True
-        return [self._request("interrupt")] if self._begun else []
+        """An interrupt before the turn has begun would be answered and forgotten: it is said when the turn begins, if that is soon."""
+        again, self._stopping = self._stopping, True
+        if self._begun:
+            return [self._request("interrupt")]
+        return [Signal(signal.SIGTERM)] if again else []
 
     def answer(self, approval: str, *, allow: bool, message: str) -> Sequence[Deed]:
         if approval not in self._asked:
@@ -190,15 +190,15 @@ class ClaudeDialogue:
                 _decision(key, allow=allow, message="this tool is not among those that are allowed here", given=given)
             ]
         self._asked[key] = tool, given
-        reason, kind = _text(request, "decision_reason"), kind_of(tool)
-        title = _text(request, "description") or _text(request, "display_name")
+        kind, title = kind_of(tool), _text(request, "description") or _text(request, "display_name")
+        reason = _text(request, "decision_reason") if kind in ("read", "edit") else ""
         return [
             ApprovalAsked(
                 id=key,
                 tool=tool,
                 input=given,
                 # beyond the workspace, or at a file that guards something, a look is no mere look and an edit no mere edit
-                kind="other" if reason and kind in ("read", "edit") else kind,
+                kind="other" if reason else kind,
                 title=f"{title} ({reason})" if reason else title,
                 tool_use=_text(request, "tool_use_id"),
             )

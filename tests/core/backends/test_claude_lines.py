@@ -1,6 +1,7 @@
 """What the lines of Claude Code mean, one by one and in whole conversations, and that no line at all is its undoing."""
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from colony_core.backends import (
     Usage,
 )
 from colony_core.backends.claude_lines import ClaudeDialogue
-from colony_core.backends.deeds import Death, Deed, Hush, Say
+from colony_core.backends.deeds import Death, Deed, Hush, Say, Signal
 from colony_core.backends.lines import Skipped
 from colony_core.errors import NotFound
 
@@ -234,10 +235,15 @@ def test_requests_that_we_do_not_know_are_refused_not_left_open() -> None:
 
 def test_an_interrupt_waits_for_the_turn_to_begin() -> None:
     talk = dialogue()
-    assert said(talk.interrupt()) == []
+    assert talk.interrupt() == []
     [line] = said(hear(INIT, talk=talk))
     assert line["request"] == {"subtype": "interrupt"}
     assert [line["request"] for line in said(talk.interrupt())] == [{"subtype": "interrupt"}]
+
+
+def test_an_agent_that_does_not_even_begin_is_ended() -> None:
+    talk = dialogue()
+    assert [*talk.interrupt(), *talk.interrupt()] == [Signal(signal.SIGTERM)]
 
 
 def test_an_end_after_our_interrupt_is_the_one_that_we_asked_for() -> None:
@@ -434,7 +440,7 @@ def test_no_line_is_its_undoing_and_there_is_one_end(lines: list[Any], stopping:
             if isinstance(deed, Say):
                 assert deed.data.count(b"\n") == 1
                 assert deed.data.endswith(b"\n")
-            elif not isinstance(deed, Hush):
+            elif not isinstance(deed, Hush | Signal):
                 happenings.append(deed)  # type: ignore[arg-type]
         if happenings and isinstance(happenings[-1], Ended):
             break

@@ -161,7 +161,9 @@ async def test_an_agent_that_is_deaf_is_ended_by_force(autojump_clock: trio.test
 async def test_a_block_that_is_left_early_gives_the_agent_its_graces(autojump_clock: trio.testing.MockClock) -> None:
     program = MemoryProgram(heeds=(signal.SIGKILL,))
     with trio.CancelScope() as scope:
-        async with run(program):
+        async with run(program) as it:
+            await program.tells.send_all(as_bytes(INIT))
+            await anext(it.happenings())
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,23 @@ async def grant(run: Run, happening: Happening) -> None:
         await run.answer(happening.id, allow=True)
 
 
-async def interrupt_at_tool(run: Run, happening: Happening) -> None:
-    if isinstance(happening, ToolUse):
-        await trio.sleep(0.5)  # so that the tool is really at work
-        await run.interrupt()
+AT_WORK = bash("touch began; sleep 1000")
+
+
+def when_at_work(scene: Scene, deed: Callable[[Run], Awaitable[None]]) -> Act:
+    """Does it as soon as the tool of `AT_WORK` is really at work."""
+
+    async def act(run: Run, happening: Happening) -> None:
+        if isinstance(happening, ToolUse):
+            while not (scene.workdir / "began").exists():
+                await trio.sleep(0.02)
+            await deed(run)
+
+    return act
+
+
+async def interrupt(run: Run) -> None:
+    await run.interrupt()
 
 
 async def test_an_answer_comes_in_pieces_and_as_a_whole_with_its_price(scene: Scene) -> None:
@@ -230,8 +243,7 @@ async def test_a_question_to_a_person_is_asked_also_where_everything_is_allowed(
 
 
 async def test_an_interrupt_ends_the_tool_that_is_at_work(scene: Scene) -> None:
-    happenings = await scene.play(bash("touch began; sleep 1000"), act=interrupt_at_tool, permissions="all")
-    assert (scene.workdir / "began").exists()
+    happenings = await scene.play(AT_WORK, act=when_at_work(scene, interrupt), permissions="all")
     assert end_of(happenings).outcome == "stopped"
     assert of(happenings, ToolResult)[0].ok is False
 
@@ -247,7 +259,7 @@ async def test_an_interrupt_while_the_api_is_tried_again(scene: Scene) -> None:
 
 
 async def test_an_interrupted_session_goes_on_and_knows_what_was_said(scene: Scene) -> None:
-    first = await scene.play({"text": "I begin", **bash("sleep 1000")}, act=interrupt_at_tool, permissions="all")
+    first = await scene.play({"text": "I begin", **AT_WORK}, act=when_at_work(scene, interrupt), permissions="all")
     [started] = of(first, Started)
     happenings = await scene.play({"text": "I remember"}, resume=started.session)
     assert end_of(happenings) == Ended(outcome="done", text="I remember", evidence=("claude told its result: success",))
@@ -333,12 +345,10 @@ async def test_the_limit_of_an_account_tells_when_it_ends(scene: Scene) -> None:
 
 
 async def test_kill_9_fails_the_run_ends_its_tools_and_the_session_can_go_on(scene: Scene) -> None:
-    async def act(run: Run, happening: Happening) -> None:
-        if isinstance(happening, ToolUse):
-            await trio.sleep(0.5)
-            scene.programs.started[0].process.kill()
+    async def kill(run: Run) -> None:
+        scene.programs.started[0].process.kill()
 
-    happenings = await scene.play({"text": "I begin", **bash("sleep 1000")}, act=act, permissions="all")
+    happenings = await scene.play({"text": "I begin", **AT_WORK}, act=when_at_work(scene, kill), permissions="all")
     end = end_of(happenings)
     assert (end.outcome, end.code) == ("failed", "agent-died")
     assert "claude was killed by SIGKILL" in end.evidence
