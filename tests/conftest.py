@@ -12,6 +12,7 @@ PROGRAMS = (
     ("browser", "chromium", "apt install chromium"),
     ("dnsmasq", "dnsmasq", "apt install dnsmasq-base"),
     ("jj", "jj", "scripts/get-jj --git"),
+    ("pebble", "pebble", "apt install pebble"),
     ("sshd", "sshd", "apt install openssh-server"),
 )
 NAMED = (

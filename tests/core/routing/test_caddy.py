@@ -1,12 +1,14 @@
 """Our site in a real Caddy: put in, kept in, served, taken out."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -179,6 +181,87 @@ async def test_before_a_public_certificate_is_asked_for_the_proxy_says_whether_t
         refused = await page(site, "web.nobody.colony.localhost", "--insecure")
         assert refused.returncode == 35
         assert asked == ["/colony-previews?domain=web.nobody.colony.localhost 404"]
+
+
+@pytest.mark.pebble
+@pytest.mark.dnsmasq
+async def test_a_public_authority_gives_a_certificate_to_a_name_that_leads_somewhere_and_is_asked_for_no_other(
+    tmp_path: Path, proxy: list[bytes], previews_of_two: tuple[int, list[str]]
+) -> None:
+    """Pebble is Let's Encrypt's own authority for tests; it comes to see whether the name is ours, as that does."""
+    asking, asked = previews_of_two
+    with running_caddy(tmp_path) as caddy:
+        site = site_of(tmp_path, "acme", ask=f"http://127.0.0.1:{asking}/colony-previews")
+        await reconcile(caddy.admin, site)
+        async with open_pebble(tmp_path, sees=int(site.listen.rpartition(":")[2])) as (directory, log):
+            issuer = {"module": "acme", "ca": directory, "trusted_roots_pem_files": [str(tmp_path / "authority.crt")]}
+            config: Any = await config_of(caddy)
+            config["apps"]["tls"]["automation"]["policies"][0]["issuers"] = [issuer]
+            await module._call(caddy.admin, "POST", json.dumps(config).encode())
+            with trio.fail_after(PATIENCE_SECONDS):
+                while (shown := await page(site, "web.hello.colony.localhost", "--insecure", "-v")).stdout != "ok":
+                    await trio.sleep(0.5)
+            assert "issuer: CN=Pebble Intermediate CA" in shown.stderr
+            refused = await page(site, "web.nobody.colony.localhost", "--insecure")
+            assert refused.returncode == 35
+            said = log.read_text()
+        assert "web.hello.colony.localhost" in said
+        assert "nobody" not in said
+        assert {each.split("=")[1] for each in asked} == {
+            "web.hello.colony.localhost 200",
+            "web.nobody.colony.localhost 404",
+        }
+
+
+@asynccontextmanager
+async def open_pebble(folder: Path, *, sees: int) -> AsyncIterator[tuple[str, Path]]:
+    """An authority whose checks go to the port `sees`; its directory, and its log. Names lead where a dnsmasq says: here."""
+    port, names = free_port(), free_port()
+    key = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    files = ["-keyout", str(folder / "authority.key"), "-out", str(folder / "authority.crt")]
+    await trio.run_process([*key, "-addext", "subjectAltName=IP:127.0.0.1", *files], capture_stderr=True)
+    settings = {
+        "listenAddress": f"127.0.0.1:{port}",
+        "certificate": str(folder / "authority.crt"),
+        "privateKey": str(folder / "authority.key"),
+        "httpPort": free_port(),
+        "tlsPort": sees,
+        "keyAlgorithm": "ecdsa",
+        "profiles": {"default": {"description": "any", "validityPeriod": 86400}},
+    }
+    (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
+    dns = [
+        "dnsmasq",
+        "-k",
+        "-C",
+        "/dev/null",
+        "-h",
+        "-R",
+        "--pid-file=",
+        f"--port={names}",
+        "--address=/localhost/127.0.0.1",
+    ]
+    authority = [
+        "pebble",
+        "-config",
+        "pebble.json",
+        "-dnsserver",
+        f"127.0.0.1:{names}",
+    ]
+    log = folder / "pebble.log"
+    with log.open("wb") as file:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                partial(trio.run_process, [*dns, "--listen-address=127.0.0.1", "--bind-interfaces"], check=False)
+            )
+            quick = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
+            serving = partial(trio.run_process, cwd=folder, env=quick, stdout=file, stderr=file, check=False)
+            nursery.start_soon(serving, authority)
+            with trio.fail_after(PATIENCE_SECONDS):
+                while b"ACME directory available" not in log.read_bytes():
+                    await trio.sleep(0.05)
+            yield f"https://127.0.0.1:{port}/dir", log
+            nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
