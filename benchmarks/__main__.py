@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME [--json]`: one benchmark, or `all` of them.
+"""`python -m benchmarks NAME [--json] [--long]`: one benchmark, or `all` of them; `--long` where one has a long form.
 
 A line each, as a table or as one JSON object: `metric`, `value`, `unit`, `n`, `baseline` (what it is compared with in this run), `ratio`,
 `better`, `goal`, `ok`. Ends with 1 if a goal was missed.
@@ -28,9 +28,10 @@ NAMES = sorted(
 def main(arguments: list[str]) -> int:
     """Runs what is asked for and prints it."""
     as_json = "--json" in arguments
-    names = [word for word in arguments if word != "--json"]
+    long = "--long" in arguments
+    names = [word for word in arguments if word not in ("--json", "--long")]
     if len(names) != 1 or names[0] not in (*NAMES, "all"):
-        print(f"usage: python -m benchmarks {'|'.join([*NAMES, 'all'])} [--json]", file=sys.stderr)
+        print(f"usage: python -m benchmarks {'|'.join([*NAMES, 'all'])} [--json] [--long]", file=sys.stderr)
         return 2
     missed = 0
     for name in NAMES if names == ["all"] else names:
@@ -39,15 +40,16 @@ def main(arguments: list[str]) -> int:
                 f"\n{name}: {platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
             )
             print(f"{'metric':<52} {'value':>12} {'unit':<8} {'n':>6}  {'ratio':>7}  {'goal':<24} baseline", flush=True)
-        for metric in measured(name):
+        for metric in measured(name, long=long):
             missed += metric.ok is False
             print(json.dumps(plain(metric)) if as_json else row(metric), flush=True)
     return 1 if missed else 0
 
 
-def measured(name: str) -> Iterator[Metric]:
-    """The figures of one benchmark, as they come."""
-    yield from import_module(f"benchmarks.{name}").run()
+def measured(name: str, *, long: bool = False) -> Iterator[Metric]:
+    """The figures of one benchmark, as they come; of its long form, if it has one and that is wanted."""
+    benchmark = import_module(f"benchmarks.{name}")
+    yield from getattr(benchmark, "run_long", benchmark.run)() if long else benchmark.run()
 
 
 def plain(metric: Metric) -> dict[str, Any]:

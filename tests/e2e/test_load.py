@@ -1,0 +1,24 @@
+"""Two hundred colonies under a hundred viewers: the short form of `python -m benchmarks load`, whose figures are this test's output."""
+
+import pytest
+import trio
+from benchmarks.__main__ import row
+from benchmarks.load import Scale, judged, load
+
+from colony_core.remote import discover
+
+from .driver import Daemon
+
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+
+
+def test_whoever_comes_and_goes_leaves_nothing_behind(daemon: Daemon) -> None:
+    scale = Scale()
+    course = trio.run(load, daemon.folder, discover(environ=daemon.environment), scale)
+    figures = list(judged(course, scale))
+    print(*map(row, figures), sep="\n")
+    assert [figure.metric for figure in figures if figure.ok is False] == []
+    assert course.done["terminal"] > 0
+    assert course.done["remove"] > 0
+    log = (daemon.folder / "daemon.log").read_text()
+    assert "Traceback" not in log, log[-6000:]
