@@ -34,6 +34,7 @@ from .colonies import (
     Verb,
     Wanted,
     base_environment,
+    command_environment,
     follow_log,
     follow_log_pages,
     log_page,
@@ -210,6 +211,10 @@ class Mycelium:
     def exec(self, ref: str, request: ExecRequest) -> AbstractAsyncContextManager[Running]:
         """Runs a command in the colony's cell, with pipes of the caller; it ends with the block."""
         return run_command(self._colonies.find(ref), request)
+
+    def variables(self, ref: str) -> Mapping[str, str]:
+        """What a command that is run in a colony finds in its environment."""
+        return command_environment(self._colonies.find(ref))
 
     async def usage(self) -> tuple[UsageView, ...]:
         """What every colony uses at this moment, by name: read from the kernel, in a few milliseconds for hundreds of colonies."""

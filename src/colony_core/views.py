@@ -354,7 +354,10 @@ class LoginView:
 
 @attrs.frozen(kw_only=True)
 class AuditView:
-    """A write that was asked for, done or refused. `who` is None for a stranger; `skipped` strangers' writes before it were not noted."""
+    """A write that was asked for, done or refused. `who` is None for a stranger; `skipped` strangers' writes before it were not noted.
+
+    `command` is what was run or opened, without the secrets that can be told from their names.
+    """
 
     seq: int
     at: str
@@ -370,6 +373,7 @@ class AuditView:
     code: str
     request_id: str
     skipped: int
+    command: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
 
 import colony_core
-from colony_core.access import PEOPLE
+from colony_core.access import PEOPLE, Identity
 from colony_core.errors import ColonyError, Invalid, LimitReached, NotFound, TooSlow, did_you_mean
 from colony_core.tracing import asking
 from colony_core.views import ExecRequest
@@ -36,6 +37,7 @@ BODY_SECONDS = 30.0
 SWITCHING_PROTOCOLS = 101
 POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
+KEY_ENDED = audit.CLOSE_CODES + 401
 _FAILED = "colony.failed"
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 """Of every answer that brings no policy of its own."""
@@ -161,16 +163,38 @@ class Gate:
             scope[CODE] = error.code
             await _refuse(scope, receive, send, problem_of(error, request_id=scope[REQUEST_ID]))
         else:
-            if wish is None:
-                await self._app(scope, receive, send)
-            else:
-                await self._sockets.tell(wish, scope, receive, send)
+            line = _Line(send)
+            with self._visit(scope[IDENTITY]) as visit:
+                if wish is None:
+                    await self._app(scope, receive, line.send)
+                else:
+                    await self._sockets.tell(wish, scope, receive, line.send)
+            if visit.cancelled_caught and line.open:
+                await send({"type": "websocket.close", "code": KEY_ENDED, "reason": "token-revoked"})
+
+    def _visit(self, identity: Identity | None) -> AbstractContextManager[trio.CancelScope]:
+        return trio.CancelScope() if identity is None else self._house.keys.visit(identity)
 
     def _counter(self, scope: Scope) -> Callable[[int], None]:
         began = trio.current_time()
         return lambda status: self._requests.count(
             scope.get("method", "WEBSOCKET"), scope.get(ROUTE, "other"), status, trio.current_time() - began
         )
+
+
+class _Line:
+    """Sends as ASGI does; `open` says whether it is a WebSocket that was opened and not closed."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.open = False
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.accept":
+            self.open = True
+        elif message["type"] == "websocket.close":
+            self.open = False
+        await self._send(message)
 
 
 class _SocketConnection(TrioASGIWebsocketConnection):

@@ -8,10 +8,12 @@ from colony_core.access import AuditRecord, Identity, redacted
 
 from .auth import SAFE
 from .house import House
-from .scope import CODE, IDENTITY, PEER, REQUEST_ID, TARGET
+from .scope import CODE, COMMAND, IDENTITY, NOTED, PEER, REQUEST_ID, TARGET
 
 MOST_PATH_LETTERS = 200
 READING_SOCKETS = frozenset({"/ws"})
+CLOSE_CODES = 4000
+"""Added to a problem's status, where a socket is closed for it."""
 LEFT = 499
 """The status of a write whose caller went away before it was answered."""
 
@@ -35,16 +37,23 @@ class Noted:
         self._scope = scope
         self._send = send
         self._done = False
+        self._later = False
+        scope[NOTED] = self
+
+    def later(self) -> None:
+        """The socket's opening does nothing yet: what it does is noted by `note`, at the latest when it ends."""
+        self._later = True
 
     async def send(self, message: Any) -> None:
         """As ASGI's send."""
         kind = message["type"]
         if kind.endswith("response.start"):
             await self.note(message["status"])
-        elif kind == "websocket.accept":
+        elif kind == "websocket.accept" and not self._later:
             await self.note(101)
         elif kind == "websocket.close":
-            await self.note(403)
+            code = message.get("code") or 0
+            await self.note(code - CLOSE_CODES if code > CLOSE_CODES else 403)
         await self._send(message)
 
     async def note(self, status: int) -> None:
@@ -68,6 +77,7 @@ class Noted:
                 status=status,
                 code=scope.get(CODE, ""),
                 request_id=scope[REQUEST_ID],
+                command=scope.get(COMMAND, ""),
             )
         )
 

@@ -515,6 +515,7 @@ def test_keys_may_be_anothers_an_agents_and_end(daemon: Daemon, hello: dict[str,
 @exercises("create_token", "name", "role")
 @exercises("list_tokens", "person", "limit", "after")
 @exercises("revoke_token")
+@exercises("revoke_tokens", "person")
 def test_tokens_open_the_port_until_they_are_revoked(daemon: Daemon) -> None:
     made = ask(daemon, "POST", "/api/tokens", {"name": "looks", "role": "viewer"}, expect=201)
     [told] = [token for token in ask(daemon, "GET", "/api/tokens") if token["id"] == made["id"]]
@@ -528,6 +529,10 @@ def test_tokens_open_the_port_until_they_are_revoked(daemon: Daemon) -> None:
     assert status(f"{base}/api/system/shutdown", made["token"], method="POST") == 403
     ask(daemon, "DELETE", f"/api/tokens/{made['id']}", expect=204)
     assert status(f"{base}/api/colonies", made["token"]) == 401
+    anns = ask(daemon, "POST", "/api/tokens", {"name": "hers", "person": "ann"}, expect=201)["token"]
+    assert status(f"{base}/api/colonies", anns) == 200
+    ask(daemon, "DELETE", "/api/tokens?person=ann", expect=204)
+    assert status(f"{base}/api/colonies", anns) == 401
 
 
 def status(url: str, token: str, *, method: str = "GET") -> int:

@@ -1,7 +1,7 @@
 """A house of cardboard with the verbs of a Mycelium: everything in memory, every call noted."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,13 @@ class CardboardKeys:
     async def revoke(self, key_id: str) -> None:
         if self.made.pop(key_id, None) is None:
             raise NotFound("token-not-found", f"no key has the id {key_id!r}", "colony token ls shows the ids")
+
+    async def revoke_person(self, person: str) -> None:
+        for view in [view for view in self.made.values() if view.person == person]:
+            await self.revoke(view.id)
+
+    def visit(self, identity: Identity) -> AbstractContextManager[trio.CancelScope]:
+        return trio.CancelScope()
 
     def authenticate(self, token: str, *, browser: bool = False) -> Identity | None:
         for view in self.made.values():
@@ -418,6 +425,9 @@ class CardboardHouse:
     async def reload(self) -> ReloadView:
         self.calls.append(("reload",))
         return ReloadView(changed=("processes.grace",), waiting=("server.port",))
+
+    def variables(self, ref: str) -> Mapping[str, str]:
+        return {"API_TOKEN": "hush-hush"}
 
     async def usage(self) -> tuple[UsageView, ...]:
         return self.used

@@ -71,6 +71,7 @@ def _sentence(run: Run, entry: Mapping[str, Any]) -> str:
     who = f"{clean(entry['name'])} ({clean(entry['role'])})" if entry["who"] else "a stranger"
     what = f"{clean(entry['method'])} {clean(entry['path'])}"
     end = f"{entry['status']}{' ' + clean(entry['code']) if entry['code'] else ''}"
+    command = f"  {clean(entry['command'])}" if entry.get("command") else ""
     target = f"  {clean(entry['target'])}" if entry["target"] else ""
     at = run.output.paint(clean(entry["at"]), "grey")
-    return f"{at}  {entry['seq']}  {who}  {clean(entry['source'])}  {what}{target}  {end}"
+    return f"{at}  {entry['seq']}  {who}  {clean(entry['source'])}  {what}{target}{command}  {end}"

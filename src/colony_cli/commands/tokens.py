@@ -7,6 +7,7 @@ from colony_cli.forms import ASKS, RESULT, TABLE, Duration, Nearest, command
 from colony_cli.tables import Cell, Column
 from colony_cli.views import since
 from colony_cli.words import clean
+from colony_core.errors import Invalid
 
 ROLES = ("ape", "viewer", "agent", "garden")
 
@@ -73,9 +74,22 @@ def token_ls_command(run: Run, *, person: str | None) -> None:
     run.output.results(views, table, name="id")
 
 
-@command("revoke", takes=ASKS | RESULT, examples=("colony token revoke 4f0cKq81ZtWb",), see=("colony token ls",))
-@click.argument("key", metavar="ID")
-def token_revoke_command(run: Run, key: str) -> None:
-    """End a key at once."""
+@command(
+    "revoke",
+    takes=ASKS | RESULT,
+    examples=("colony token revoke 4f0cKq81ZtWb", "colony token revoke --person ann"),
+    see=("colony token ls",),
+)
+@click.argument("key", metavar="[ID]", required=False)
+@click.option("--person", metavar="P", help="every key of this person instead")
+def token_revoke_command(run: Run, key: str | None, *, person: str | None) -> None:
+    """End a key, or all of a person's, at once: browsers' sessions that it opened, and whatever is open by it, end too."""
+    if (key is None) is (person is None):
+        raise Invalid("wrong-use", "name one key, or a person", "colony token revoke -h")
+    if person is not None:
+        run.ask(run.calls.revoke_tokens(person))
+        view = {"person": person, "revoked": True}
+        run.output.result(view, lambda: run.output.line(f"{clean(person)} has no key any more"), name="person")
+        return
     run.ask(run.calls.revoke_token(key))
     run.output.result({"id": key, "revoked": True}, lambda: run.output.line(f"{clean(key)} is revoked"), name="id")

@@ -10,6 +10,7 @@ from .audit import Audit, AuditRecord
 from .guard import KEY_NAME_PATTERN, LOCAL_NAME, MOST_SECONDS, Keys, house_owner, user_name
 from .keys import Identity, Role, redacted
 from .logins import CODE_SECONDS, Logins
+from .masking import masked_command
 from .rights import ALL_ROLES, CHANGING, LOOKING, OWN, PEOPLE, Roles, belongs_to, may_change, may_see
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "belongs_to",
     "fingerprint",
     "house_owner",
+    "masked_command",
     "may_change",
     "may_see",
     "redacted",

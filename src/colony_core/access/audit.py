@@ -36,6 +36,7 @@ class AuditRecord:
     code: str
     request_id: str
     skipped: int = 0
+    command: str = ""
     seq: int = 0
 
 
@@ -76,7 +77,7 @@ class Audit:
     ) -> tuple[AuditRecord, ...]:
         """Entries behind number `after`, or the newest; with `person` only what that person did, with `target` what was about that."""
         unit = partial(records.audit_page, after=after, limit=limit, person=person, target=target)
-        return tuple(AuditRecord(**row) for row in await self._store.read(unit))
+        return tuple(AuditRecord(**{**row, "command": row["command"] or ""}) for row in await self._store.read(unit))
 
     async def next_page(
         self, *, after: int, limit: int, person: str | None = None, target: str | None = None

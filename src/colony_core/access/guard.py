@@ -4,7 +4,8 @@ import os
 import pwd
 import re
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -25,6 +26,10 @@ KEY_NAME_PATTERN = rf"^[^\s{_UNSEEN}]([^{_UNSEEN}]*[^\s{_UNSEEN}])?$"
 """No control characters, and none that steer the direction of writing; names stand in logs and tables."""
 _NAME = re.compile(KEY_NAME_PATTERN)
 MAX_TOKEN_LETTERS = 256
+CUT_SECONDS = 0.3
+"""What is open by a key that was revoked goes on no longer than this."""
+USER_PREFIX = "uid:"
+"""Ids of users of this machine, who came by the socket, begin so; those of keys never do."""
 MOST_SECONDS = 10 * 365 * 86400.0
 
 
@@ -37,6 +42,7 @@ class Keys:
         self._living: dict[str, KeyRecord] = {}
         self._used: dict[str, float] = {}
         self._local = trio.Lock()
+        self._visits: dict[str, set[trio.CancelScope]] = {}
 
     def __repr__(self) -> str:
         return f"<Keys: {len(self._living)}>"
@@ -101,8 +107,30 @@ class Keys:
 
     async def open_session(self, identity: Identity, *, seconds: float) -> TokenView:
         """A key for a browser of somebody who came in with a one-time code; its token is for a cookie."""
+        parent = None if identity.id.startswith(USER_PREFIX) else identity.id
+        if parent is not None and parent not in self._living:
+            raise NotAllowed("login-code-unknown", "the token that made this link was revoked", "colony login")
         name = f"browser of {identity.name}"[:MAX_NAME_LETTERS]
-        return await self._mint(name, identity.role, identity.person, seconds=seconds, browser=True)
+        return await self._mint(name, identity.role, identity.person, seconds=seconds, browser=True, parent=parent)
+
+    @contextmanager
+    def visit(self, identity: Identity) -> Iterator[trio.CancelScope]:
+        """A scope for what is done with a key: cancelled when the key ends, a moment later where it was revoked."""
+        record = self._living.get(identity.id)
+        with trio.CancelScope() as scope:
+            if record is None:  # a user of this machine, whose word is the kernel's
+                yield scope
+                return
+            if record.expires_at is not None:
+                scope.deadline = trio.current_time() + record.expires_at - clock.unix_now()
+            visits = self._visits.setdefault(record.id, set())
+            visits.add(scope)
+            try:
+                yield scope
+            finally:
+                visits.discard(scope)
+                if not visits:
+                    self._visits.pop(record.id, None)
 
     def list(self) -> tuple[TokenView, ...]:
         """Every key that opens something, oldest first, without secrets."""
@@ -113,10 +141,22 @@ class Keys:
         )
 
     async def revoke(self, key_id: str) -> None:
-        """Makes a key open nothing, from the moment that this returns. Raises NotFound where there is no such key."""
+        """Makes a key open nothing, from the moment that this returns, nor the sessions of browsers that were opened by it.
+
+        What is open by them is cut soon after. Raises NotFound where there is no such key.
+        """
         if key_id not in self._living:
             raise NotFound("token-not-found", f"no key has the id {key_id!r}", "colony token ls shows the ids")
         await self._revoke((key_id,))
+
+    async def revoke_person(self, person: str) -> None:
+        """As `revoke`, of every key of a person. Raises NotFound where there is none, Invalid for the daemon's own."""
+        if person == LOCAL_NAME:
+            raise Invalid("reserved-name", "the daemon's own key is no person's", "colony token revoke ID")
+        found = tuple(each.id for each in self._living.values() if each.owner == person)
+        if not found:
+            raise NotFound("person-not-found", f"nobody of the name {person[:64]!r} has a key", "colony token ls")
+        await self._revoke(found)
 
     async def save_use(self) -> None:
         """Records when keys were last used, and forgets those whose time is over; call it now and then, and at the end."""
@@ -155,6 +195,7 @@ class Keys:
         seconds: float | None = None,
         colony: str | None = None,
         browser: bool = False,
+        parent: str | None = None,
     ) -> TokenView:
         token, parsed = mint()
         now = clock.unix_now()
@@ -168,6 +209,7 @@ class Keys:
             expires_at=None if seconds is None else now + seconds,
             colony=colony,
             browser=browser,
+            parent=parent,
         )
         await self._store.write(lambda connection: records.add_key(connection, record))
         self._living[record.id] = record
@@ -175,15 +217,20 @@ class Keys:
 
     async def _revoke(self, ids: tuple[str, ...]) -> None:
         # Forgotten first, so that a key opens nothing while its end is written; where that fails, the store still knows it, and so do we.
-        revoked = [self._living.pop(key_id) for key_id in ids if key_id in self._living]
+        theirs = {*ids, *(each.id for each in self._living.values() if each.parent in ids)}
+        revoked = [self._living.pop(key_id) for key_id in theirs if key_id in self._living]
         if not revoked:
             return
         now = clock.unix_now()
         try:
-            await self._store.write(lambda connection: records.revoke_keys(connection, ids, now))
+            await self._store.write(lambda connection: records.revoke_keys(connection, theirs, now))
         except BaseException:
             self._living |= {record.id: record for record in revoked}
             raise
+        # Not at once: whoever ends their own key is still answered.
+        soon = trio.current_time() + CUT_SECONDS
+        for visit in [visit for key_id in theirs for visit in self._visits.get(key_id, ())]:
+            visit.deadline = min(visit.deadline, soon)
 
 
 def house_owner() -> str:

@@ -82,6 +82,8 @@ class KeyRecord:
     expires_at: float | None = None
     colony: str | None = None
     browser: bool = False
+    parent: str | None = None
+    """The key by which a browser's session was opened; it ends with that key."""
 
 
 @attrs.frozen

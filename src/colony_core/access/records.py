@@ -41,6 +41,7 @@ keys = Table(
     Column("expires_at", Float),
     Column("colony", Text),
     Column("browser", Boolean, nullable=False, server_default="0"),
+    Column("parent", Text),
     UniqueConstraint("secret_hash", name="uq_keys_secret_hash"),
 )
 
@@ -75,6 +76,7 @@ audit = Table(
     Column("code", Text, nullable=False),
     Column("request_id", Text, nullable=False),
     Column("skipped", Integer, nullable=False),
+    Column("command", Text),
 )
 
 

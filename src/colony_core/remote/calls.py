@@ -240,6 +240,11 @@ def revoke_token(token_id: str) -> Call:
     return Call(method="DELETE", path=f"/api/tokens/{_part(token_id)}")
 
 
+def revoke_tokens(person: str) -> Call:
+    """Ends every key of a person, and what is open by them."""
+    return Call(method="DELETE", path="/api/tokens", query=(("person", person),))
+
+
 def terminals(ref: str, *, after: str | None = None, limit: int | None = None) -> Call:
     """The terminals of a colony, the oldest first."""
     return _get(f"{_colony(ref)}/terminals", {"after": after, "limit": limit}, reply="TerminalView", many=True)

@@ -4,6 +4,7 @@ import attrs
 
 from colony_core.access import CHANGING, LOOKING
 from colony_core.views import NewTerminal, TerminalView
+from colony_web.context import note_command
 from colony_web.house import House
 from colony_web.pages import MOST, After, Limit, page
 from colony_web.routes import Call, Reply, Route
@@ -29,6 +30,8 @@ async def open_terminal(house: House, call: Call) -> Reply:
 
     It lives until its program ends, it is closed, nobody used it for too long, or the colony stops; the daemon may come and go.
     """
+    asked: NewTerminal = call.body
+    note_command(asked.command, {**house.variables(call.path["ref"]), **asked.env})
     view = await house.open_terminal(call.path["ref"], call.body, opened_by=call.identity.name)
     return Reply(value=view, headers={"Location": f"/api/colonies/{view.colony_id}/terminals/{view.id}"})
 

@@ -21,6 +21,13 @@ class TokensQuery:
     after: After | None = None
 
 
+@attrs.frozen(kw_only=True)
+class PersonQuery:
+    """Whose keys."""
+
+    person: str
+
+
 async def list_tokens(house: House, call: Call) -> Reply:
     """The keys of whoever asks, without their secrets, the oldest first; for the daemon's own user everybody's, or one `person`'s."""
     query: TokensQuery = call.query
@@ -53,6 +60,15 @@ async def revoke_token(house: House, call: Call) -> None:
     await house.keys.revoke(key_id)
 
 
+async def revoke_tokens(house: House, call: Call) -> None:
+    """Makes every key of a person open nothing any more, and ends what is open by them: the person is out."""
+    query: PersonQuery = call.query
+    if not belongs_to(call.identity, query.person):
+        raise NotAllowed("not-your-key", "only the daemon's own user ends other people's keys", "colony token ls")
+    note_target(f"person {query.person}"[:200])
+    await house.keys.revoke_person(query.person)
+
+
 ROUTES = (
     Route(
         method="GET",
@@ -72,6 +88,17 @@ ROUTES = (
         body_required=True,
         returns=TokenView,
         status=201,
+        tag="tokens",
+        problems=(404,),
+        roles=CHANGING,
+    ),
+    Route(
+        method="DELETE",
+        rule="/api/tokens",
+        handler=revoke_tokens,
+        query=PersonQuery,
+        returns=None,
+        status=204,
         tag="tokens",
         problems=(404,),
         roles=CHANGING,

@@ -18,10 +18,11 @@ from colony_core import wire
 from colony_core.access import CHANGING
 from colony_core.errors import ColonyError, Invalid, TooSlow
 from colony_core.views import ExecRequest
-from colony_web.context import current_identity, note_target
+from colony_web.context import current_identity, current_scope, note_command, note_target
 from colony_web.house import House, Running
 from colony_web.rights import colony_for, require_role
 from colony_web.routes import read_query
+from colony_web.scope import NOTED
 
 from .sockets import closed_on_drain, discard_messages, tell_error, wanted_size
 
@@ -36,11 +37,16 @@ async def run_command(house: House, ref: str) -> None:
     """Runs one command for one socket."""
     require_role(current_identity(), CHANGING)
     read_query(websocket.args, None)
-    note_target(colony_for(house, current_identity(), ref, change=True).name)
+    colony = colony_for(house, current_identity(), ref, change=True)
+    note_target(colony.name)
+    noted = current_scope()[NOTED]
+    noted.later()
     await websocket.accept()
     try:
         async with closed_on_drain(house):
             request = await _first_frame()
+            note_command(request.command, {**house.variables(colony.id), **request.env})
+            await noted.note(101)
             async with house.exec(ref, request) as running:
                 code = await _attached(running)
             await websocket.send(msgspec.json.encode({"exit": code}).decode())

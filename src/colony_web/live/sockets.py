@@ -11,14 +11,14 @@ from quart import websocket
 from colony_core.errors import ColonyError, Invalid
 from colony_core.processes import checked_size
 from colony_core.views import TerminalSize
+from colony_web.audit import CLOSE_CODES
 from colony_web.context import current_request_id, current_scope
 from colony_web.drain import drained
 from colony_web.house import House
 from colony_web.problems import problem_of
+from colony_web.scope import CODE
 
 GOING_AWAY = 1001
-CLOSE_CODES = 4000
-"""Added to a problem's status."""
 
 
 @asynccontextmanager
@@ -59,6 +59,7 @@ async def tell_error(group: BaseExceptionGroup[ColonyError]) -> None:
         error = error.exceptions[0]
     assert isinstance(error, ColonyError)
     problem = problem_of(error, request_id=current_request_id())
+    current_scope()[CODE] = error.code
     await send_json({"error": problem.document})
     await websocket.close(CLOSE_CODES + problem.status, error.code)
 
