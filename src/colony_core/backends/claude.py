@@ -21,6 +21,8 @@ INSTALL = "npm install -g @anthropic-ai/claude-code"
 PLACES = (".local/bin", ".claude/local", ".npm-global/bin", ".bun/bin")
 """Where its installers put it, below a home; login shells look there, services of a machine do not."""
 VERSION_SECONDS = 10.0
+LEAST_USD = 0.000_001
+"""A budget of nothing is refused by Claude Code; this one ends with the first answer."""
 ARGUMENT_BYTES = 120 * 1024
 """The kernel takes no longer words than 128 KiB (MAX_ARG_STRLEN)."""
 
@@ -92,7 +94,7 @@ def command_of(job: Job, program: str = "claude") -> Command:
         "--permission-mode": _MODES[config.permissions],
         "--model": config.model,
         "--max-turns": str(config.max_turns) if config.max_turns else None,
-        "--max-budget-usd": f"{job.cost_limit:.6f}" if job.cost_limit is not None else None,
+        "--max-budget-usd": f"{max(job.cost_limit, LEAST_USD):.6f}" if job.cost_limit is not None else None,
         "--tools": ",".join(tools.names) if tools.only else None,
         "--allowedTools": ",".join(granted) or None,
         "--disallowedTools": ",".join(config.disallowed_tools) or None,

@@ -49,7 +49,7 @@ class Death:
             return Ended(
                 outcome="stopped", evidence=("we asked it to stop", f"{program} {self.how}", *trouble, *stderr)
             )
-        text = self.stderr.splitlines()[-1] if self.stderr else f"{program} {self.how}"
+        text = _telling_line(self.stderr) or f"{program} {self.how}"
         evidence = (f"{program} {self.how}", "it told no result", *trouble, *stderr)
         return Ended(outcome="failed", text=text, code="agent-died", evidence=evidence)
 
@@ -61,6 +61,13 @@ class Death:
             return f"ended with code {self.code}"
         known = -self.code in set(signal.Signals)
         return f"was killed by {signal.Signals(-self.code).name if known else f'signal {-self.code}'}"
+
+
+def _telling_line(stderr: str) -> str:
+    """The last line that calls itself an error, else the last."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return (errors or lines or [""])[-1].strip()
 
 
 @attrs.frozen(kw_only=True)

@@ -50,6 +50,7 @@ class HldBackend:
     """The instance whose place the environment names, else Colony's own."""
 
     name = "hld"
+    remembers = True
 
     def __init__(self, line: HldLine | None = None, *, graces: Graces | None = None) -> None:
         self._line = line

@@ -31,7 +31,7 @@ from .records import Approval, SessionRecord
 from .run import Stop, Watch
 from .settings import Resolved, resolve
 from .state import BUSY, State
-from .surroundings import environment_of, searched, starter
+from .surroundings import asked_in, environment_of, starter
 from .telling import Line, line_of
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ class Session:
         colony, sessions, record = self.colony, self._sessions, self.record
         resolved = self._resolved()
         environment = await environment_of(colony, sessions.environment)
-        backend = await self._backend(resolved, searched(colony, environment))
+        backend = await self._backend(resolved, asked_in(colony, sessions.environment))
         self._account = account_of(backend.name, colony.user_name, environment)
         if sessions.pauses.until(self._account) is not None:
             await self.enter(State.WORKING, "waits until its account may work again")

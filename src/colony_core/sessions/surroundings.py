@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from colony_core.backends import Command, Program, Starter
-from colony_core.colonies import Colony, Running, command_environment, read_env_files, run_command
+from colony_core.colonies import Colony, Running, read_env_files, run_command
 from colony_core.errors import ColonyError
 from colony_core.views import ExecRequest
 
@@ -71,9 +71,12 @@ def _dotenv(folder: Path) -> dict[str, str]:
         return {}  # a file that others read in ways of their own
 
 
-def searched(colony: Colony, found: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which a backend's programs are looked for: the same in which they will run."""
-    return command_environment(colony) | dict(found)
+def asked_in(colony: Colony, base: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a backend is asked whether it works. The daemon asks, outside of every wall and in its own name.
+
+    So nothing that a project says has a part in it: its PATH or LD_PRELOAD would decide what the daemon runs.
+    """
+    return dict(colony.means.base_environment) | agent_environment(base)
 
 
 def starter(colony: Colony) -> Starter:

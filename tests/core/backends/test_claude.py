@@ -80,6 +80,13 @@ def test_each_field_has_its_option_and_a_value_is_never_read_as_one(tmp_path: Pa
     }
 
 
+@pytest.mark.parametrize(
+    ("limit", "option"), [(0.0, "0.000001"), (-1.0, "0.000001"), (1e-9, "0.000001"), (2.0, "2.000000")]
+)
+def test_a_budget_of_nothing_is_the_smallest_that_there_is(tmp_path: Path, limit: float, option: str) -> None:
+    assert options(command_of(job(tmp_path, cost_limit=limit)))["--max-budget-usd"] == option
+
+
 def test_keys_go_by_variables_and_the_instruction_by_no_command_line(tmp_path: Path) -> None:
     server = McpServer(name="own", command=("serve", "a", "${HOME}"), env={"TOKEN": "hush"})
     given = job(

@@ -375,6 +375,7 @@ def test_what_else_a_person_may_want_to_know() -> None:
     ("death", "text", "line"),
     [
         (Death(1, "bad flag\nusage: claude"), "usage: claude", "claude ended with code 1"),
+        (Death(1, "error: it broke\n    at x.js:1\n\nBun v1"), "error: it broke", "it told no result"),
         (Death(0), "claude ended with code 0", "it told no result"),
         (Death(-9), "claude was killed by SIGKILL", "claude was killed by SIGKILL"),
         (Death(-99), "claude was killed by signal 99", "it told no result"),

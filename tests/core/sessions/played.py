@@ -54,6 +54,7 @@ class PlayedBackend:
     def __init__(self, name: str = "fake", health: Health | None = None) -> None:
         self.name = name
         self.remembers = True
+        self.asked_in: list[dict[str, str]] = []
         self.health = health or Health(ready=True, detail="played by a test")
         self._begun, self._scenes = trio.open_memory_channel[Scene](100)
 
@@ -64,6 +65,7 @@ class PlayedBackend:
 
     async def check(self, environment: Mapping[str, str]) -> Health:
         await trio.lowlevel.checkpoint()
+        self.asked_in.append(dict(environment))
         return self.health
 
     @asynccontextmanager

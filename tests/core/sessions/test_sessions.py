@@ -205,6 +205,25 @@ async def test_a_question_waits_for_a_person_and_the_answer_reaches_the_agent(tm
         assert [each.decision for each in await house.sessions.approvals("hello")] == ["denied"]
 
 
+async def test_nothing_that_a_project_says_decides_what_the_daemon_runs_to_ask_for_an_agent(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        planted = """
+            [colony.environment]
+            PATH = "/planted"
+            LD_PRELOAD = "/planted/it.so"
+        """
+        (tmp_path / "home-hello").mkdir()
+        (tmp_path / "home-hello/.env").write_text("ANTHROPIC_BASE_URL=http://planted\n")
+        await spawned(house, tmp_path, agent=planted)
+        await instructed(house)
+        scene = await agent.scene()
+        assert scene.job.environment["ANTHROPIC_BASE_URL"] == "http://planted"
+        assert agent.asked_in
+        assert "planted" not in str(agent.asked_in)
+        assert all(environment["PATH"] for environment in agent.asked_in)
+
+
 @pytest.mark.parametrize(("permissions", "kind", "asks"), [
     ("ask", "read", False), ("ask", "edit", True), ("edits", "edit", False), ("edits", "execute", True),
     ("edits", "fetch", True), ("all", "execute", False), ("all", "other", False), ("all", "question", True),
