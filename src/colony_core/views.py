@@ -575,11 +575,40 @@ class Decision:
 
 
 @attrs.frozen(kw_only=True)
+class CheckView:
+    """A check that was run. `outcome`: passed, failed, too-slow, broken; `tail` are its last lines."""
+
+    name: str
+    command: str
+    required: bool
+    outcome: str
+    code: int | None
+    seconds: float
+    tail: str
+
+
+@attrs.frozen(kw_only=True)
+class ReceiptView:
+    """What the daemon's own look at the work has shown. `verdict`: verified, with-gaps, not-verified.
+
+    `tree` is the hash of what the workspace differed in from its base when the checks began, None where it is under no version control;
+    the receipt is worth something only for that.
+    """
+
+    verdict: str
+    reason: str
+    at: str
+    tree: str | None
+    checks: tuple[CheckView, ...]
+
+
+@attrs.frozen(kw_only=True)
 class AgentView:
     """A colony's agent. `state`: idle, working, waiting (asks you), done, failed.
 
     `reason` says in words what it is at, or why; `evidence` what shows it. `result` is its last answer, `code` a stable word for a failure.
-    `paused_until` is set while its account has reached a limit. What was used is counted over the colony's whole life.
+    `paused_until` is set while its account has reached a limit. What was used is counted over the colony's whole life. `receipt` is
+    of the last work that the agent said was done.
     """
 
     colony: str
@@ -602,6 +631,7 @@ class AgentView:
     minutes: float
     budget: str
     last: int
+    receipt: ReceiptView | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -24,6 +24,7 @@ IN_A_CHILD = {
     "colony_core/isolation/names.py _serve_udp": "names",
     "colony_core/sessions/session.py Session.work": "runs",
     "colony_core/sessions/run.py Watch.follow": "runs",
+    "colony_core/sessions/receipts.py _run": "runs",
     "colony_web/serve.py serve_app": "web",
     "colony_web/serve.py _open_lifespan": "web",
     "colony_web/daemon.py _serve": "web",

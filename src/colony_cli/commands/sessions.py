@@ -12,7 +12,7 @@ from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, Duration, Nearest, colony_argument, command
 from colony_cli.output import Output
 from colony_cli.views import since, used
-from colony_cli.words import clean, plural
+from colony_cli.words import clean, duration, plural
 from colony_core.errors import Broken, Invalid, WrongState
 
 AT_REST = ("idle", "done", "failed")
@@ -29,6 +29,7 @@ _KINDS = {
     "decision": ("!", "amber"),
     "usage": ("$", "grey"),
     "notice": ("·", "grey"),
+    "receipt": ("✓", "green"),
     "status": ("■", "green"),
 }
 
@@ -178,6 +179,7 @@ def show_agent(output: Output, view: Mapping[str, Any]) -> None:
         ("result", view["result"]),
         ("code", view["code"]),
         *(("shown by", each) for each in view["evidence"]),
+        ("receipt", _receipt(view.get("receipt"))),
         ("paused", f"until {view['paused_until']}" if view["paused_until"] else ""),
         ("used", f"{used(view)}, {view['turns']} turns, {view['tokens']:,} tokens, {view['minutes']:.1f} minutes"),
         ("budget", view["budget"]),
@@ -185,6 +187,12 @@ def show_agent(output: Output, view: Mapping[str, Any]) -> None:
     for label, text in rows:
         if text:
             output.line(f"  {label:<12} {clean(_first_line(text))}")
+    for check in (view.get("receipt") or {}).get("checks", ()):
+        required = "" if check["required"] else " (not required)"
+        took = duration(check["seconds"])
+        output.line(f"  {'check':<12} {clean(check['name'])}: {clean(check['outcome'])}{required}, {took}")
+        if check["outcome"] != "passed":
+            output.lines(f"  {'':<12} {clean(text)}" for text in check["tail"].splitlines()[-10:])
     for question in view["approvals"]:
         output.line(f"  {'asks':<12} {question['id']}  {clean(question['summary'])}")
     if view["approvals"]:
@@ -212,6 +220,13 @@ def show_line(output: Output, line: Mapping[str, Any]) -> None:
 def _summary(view: Mapping[str, Any]) -> str:
     reason = f" ({clean(_first_line(view['reason']))})" if view["reason"] else ""
     return f"the agent of {clean(view['colony'])} is {clean(view['state'])}{reason}, since {since(view['since'])}"
+
+
+def _receipt(receipt: Mapping[str, Any] | None) -> str:
+    if receipt is None:
+        return ""
+    tree = f", tree {receipt['tree'][:12]}" if receipt["tree"] else ""
+    return f"{receipt['verdict']}: {receipt['reason']}{tree}"
 
 
 def _first_line(text: str) -> str:

@@ -10,7 +10,7 @@ from .colony import Colony
 from .commands import Running, command_environment, run_command
 from .environment import base_environment, read_env_files
 from .logs import LogItems, follow_log, follow_log_pages, log_page
-from .manifest import Manifest, read_manifest, start_order
+from .manifest import Check, Manifest, read_manifest, start_order
 from .means import KeeperPost, Means
 from .previews import resolve
 from .state import ColonyState, ServiceState, Verb, Wanted
@@ -18,6 +18,7 @@ from .templates import load_templates
 from .usage import usage_of
 
 __all__ = [
+    "Check",
     "Colonies",
     "Colony",
     "ColonyState",

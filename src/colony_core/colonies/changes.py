@@ -75,6 +75,8 @@ def _manifest_changes(old: Manifest, new: Manifest) -> list[str]:
         was, now = getattr(old.agent, field.name), getattr(new.agent, field.name)
         if was != now:
             sentences.append(_from_to(f"agent {field.name}", was, now))
+    if old.checks != new.checks:
+        sentences.append("the checks changed")
     if old.setup != new.setup:
         sentences.append("the setup commands changed; they run when the colony is started again")
     return sentences

@@ -76,6 +76,17 @@ class Link:
 
 
 @attrs.frozen(kw_only=True)
+class Check:
+    """A command that shows whether an agent's work is done; one that is not `required` may fail. Seconds."""
+
+    name: str
+    command: tuple[str, ...]
+    command_text: str
+    timeout: float = 600.0
+    required: bool = True
+
+
+@attrs.frozen(kw_only=True)
 class Service:
     """One service. `command` is an argument list, `command_text` one line for people; `grace` None means the house's."""
 
@@ -111,6 +122,7 @@ class Manifest:
     links: tuple[Link, ...] = ()
     limits: dict[str, str] = attrs.field(factory=dict)
     agent: AgentSettings = attrs.field(factory=AgentSettings)
+    checks: tuple[Check, ...] = ()
     text: str = ""
 
 

@@ -8,7 +8,9 @@ import attrs
 from sqlalchemy import Column, Connection, Float, Index, Integer, Table, Text, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from colony_core import wire
 from colony_core.store import metadata
+from colony_core.views import ReceiptView
 
 from .budget import Spent
 
@@ -30,6 +32,7 @@ sessions = Table(
     Column("code", Text, nullable=False),
     Column("evidence", Text, nullable=False),
     Column("fresh", Integer, nullable=False),
+    Column("receipt", Text),
 )
 
 feed = Table(
@@ -102,6 +105,7 @@ class SessionRecord:
     code: str = ""
     evidence: tuple[str, ...] = ()
     fresh: bool = True
+    receipt: ReceiptView | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -140,6 +144,7 @@ def put(connection: Connection, record: SessionRecord) -> None:
         "settings": json.dumps(dict(record.settings)),
         "evidence": json.dumps(list(record.evidence)),
         "fresh": int(record.fresh),
+        "receipt": None if record.receipt is None else wire.dump_json(record.receipt).decode(),
     }
     connection.execute(upsert(sessions).values(row).on_conflict_do_update(index_elements=["colony_id"], set_=row))
 
@@ -153,6 +158,7 @@ def all_sessions(connection: Connection) -> tuple[SessionRecord, ...]:
                 "settings": json.loads(row["settings"]),
                 "evidence": tuple(json.loads(row["evidence"])),
                 "fresh": bool(row["fresh"]),
+                "receipt": None if row["receipt"] is None else wire.load_reply(row["receipt"], ReceiptView),
             }
         )
         for row in connection.execute(select(sessions)).mappings()

@@ -27,6 +27,7 @@ from . import records
 from .budget import standing
 from .feed import Whose
 from .pauses import account_of
+from .receipts import receipt, run_checks
 from .records import Approval, SessionRecord
 from .run import Stop, Watch
 from .settings import Resolved, resolve
@@ -103,6 +104,7 @@ class Session:
             minutes=spent.minutes,
             budget=standing(self._resolved().budget, spent).words,
             last=self.feed.last,
+            receipt=record.receipt,
         )
 
     def glance(self) -> AgentGlance:
@@ -163,7 +165,7 @@ class Session:
             if not follow_up:
                 kept = attrs.evolve(kept, vendor_session=None, backend="")
             data = {"by": by, "follow_up": follow_up}
-            kept = attrs.evolve(kept, result="", code="", evidence=())
+            kept = attrs.evolve(kept, result="", code="", evidence=(), receipt=None)
             await self.store.write(partial(records.put, record=attrs.evolve(kept, state=State.WORKING.value)))
             await self.enter(State.WORKING, "", record=kept)
             await self.feed.add(self.whose, Line(kind="instruction", content=request.instruction, data=data))
@@ -307,8 +309,25 @@ class Session:
                 if ended.outcome == "done":
                     self._sessions.pauses.works(self._account)
                 self._stop = watch.stop
+                if ended.outcome == "done" and watch.stop is None:
+                    await self._check()
                 await self._ended(ended)
                 return
+
+    async def _check(self) -> None:
+        """Looks for itself whether the work is done."""
+        checks = self.colony.manifest.checks
+        if checks:
+            await self.enter(State.WORKING, "its work is being checked")
+        before = await self._sessions.fingerprint(self.colony)
+        ran = await run_checks(self.colony, checks)
+        after = await self._sessions.fingerprint(self.colony) if checks else before
+        found = receipt(ran, before=before, after=after)
+        self.record = attrs.evolve(self.record, receipt=found)
+        if checks:
+            data = {"verdict": found.verdict, "tree": found.tree, "checks": [wire.dump(each) for each in ran]}
+            content = f"{found.verdict}: {found.reason}"
+            await self.feed.add(self.whose, Line(kind="receipt", content=content, data=data))
 
     async def _run_once(self, again: str | None) -> tuple[Ended, Watch]:
         """One run of the backend: of the instruction, or of words that let an interrupted one go on."""

@@ -1,8 +1,10 @@
 """The agents of all colonies on this machine: instructions taken, work supervised, and gone on with after the daemon was gone."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+
+import trio
 
 from colony_core import clock
 from colony_core.backends import Backend, Health, McpServer
@@ -35,6 +37,12 @@ GRACE_SECONDS = 15.0
 MOST_LINES = 1000
 
 
+async def _no_fingerprint(colony: Colony) -> str | None:
+    """For houses that know no version control."""
+    await trio.lowlevel.checkpoint()
+    return None
+
+
 class Sessions:
     """Every colony's agent. Reading is answered from memory but for feeds; what changes is in the store before it is acknowledged."""
 
@@ -46,9 +54,11 @@ class Sessions:
         backends: Mapping[str, Backend],
         environment: Mapping[str, str],
         mcp_servers: Callable[[Colony], tuple[McpServer, ...]] = lambda colony: (),
+        fingerprint: Callable[[Colony], Awaitable[str | None]] = _no_fingerprint,
     ) -> None:
         self.environment = environment
         self.mcp_servers = mcp_servers
+        self.fingerprint = fingerprint
         self.purses = Purses(means.store, lambda: machine_budget(means.config.agent))
         self.pauses = Pauses(means.store)
         self.feed: Feed

@@ -27,7 +27,7 @@ def normal_agent(table: Table) -> dict[str, Any]:
     budget = table.below("budget", check.a_table)
     settings |= {
         "budget_usd": budget.take("usd", _an_amount),
-        "budget_tokens": budget.take("tokens", check.a_count),
+        "budget_tokens": budget.take("tokens", _an_amount_of),
         "budget_turns": budget.take("turns", check.a_count),
         "budget_minutes": budget.take("minutes", _an_amount),
     }
@@ -45,6 +45,12 @@ def _a_prompt(value: Any) -> str:
 
 def _a_timeout(value: Any) -> float:
     return check.a_duration(value, positive=False)
+
+
+def _an_amount_of(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= 10**12:
+        check.expected("a whole number from 0 on", value, "0 is no limit")
+    return int(value)
 
 
 def _an_amount(value: Any) -> float:

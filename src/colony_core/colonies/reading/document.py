@@ -19,6 +19,7 @@ from colony_core.naming import check_colony_name, check_service_name
 
 from . import checks as check
 from .agent import normal_agent
+from .completion import normal_checks
 from .environment import normal_environment
 from .lines import Path, locate
 from .mistakes import DOCS, Mistake, Mistakes, Table, shortened
@@ -31,7 +32,7 @@ _LONG_KEY = re.compile(
     r"""(?<![\w.-])(?:(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+)"""
     rf"{{{MOST_KEY_PARTS}}}"
 )
-SECTIONS = ("colony", "services", "service", "setup", "terminal", "network", "limits", "agent")
+SECTIONS = ("colony", "services", "service", "setup", "terminal", "network", "limits", "agent", "checks")
 INSTEAD = {
     "links": 'write links = ["other"] in [network]',
     "environment": "write [colony.environment]",
@@ -63,6 +64,7 @@ class _Document:
     network: dict[str, Any] = attrs.field(factory=dict)
     limits: dict[str, Any] = attrs.field(factory=dict)
     agent: dict[str, Any] = attrs.field(factory=dict)
+    checks: dict[str, Any] = attrs.field(factory=dict)
 
 
 def decode_manifest(data: bytes, *, where: str) -> str:
@@ -123,7 +125,7 @@ def _toml_hint(text: str) -> str:
 def _document(raw: dict[str, Any], mistakes: Mistakes) -> _Document:
     top = Table(raw, (), mistakes)
     document = _Document()
-    for section in ("colony", "setup", "terminal", "network", "limits", "agent"):
+    for section in ("colony", "setup", "terminal", "network", "limits", "agent", "checks"):
         setattr(document, section, top.take(section, check.a_table, {}))
     for key in ("services", "service"):
         if key in raw:
@@ -225,6 +227,7 @@ def _over(base: _Document, own: _Document) -> _Document:
         network=_deep(base.network, own.network),
         limits=_deep(base.limits, own.limits),
         agent=_deep(base.agent, own.agent),
+        checks=_deep(base.checks, own.checks),
     )
 
 
@@ -269,6 +272,7 @@ def _form(document: _Document, mistakes: Mistakes) -> dict[str, Any]:
     network.finish()
     form["limits"] = _limits(Table(document.limits, ("limits",), mistakes))
     form["agent"] = normal_agent(Table(document.agent, ("agent",), mistakes))
+    form["checks"] = normal_checks(document.checks, mistakes)
     return form
 
 
