@@ -74,7 +74,8 @@ def test_the_settings_that_the_documents_show_are_the_defaults(tmp_path: Path) -
     assert shown == load_config({"COLONY_CONFIG": "/dev/null"}, folders=folders)
     assert isinstance(shown, Config)
     for section in (
-        "server", "routing", "isolation", "processes", "events", "terminals", "access", "workspaces", "log", "telemetry",
+        "server", "routing", "isolation", "processes", "events", "terminals", "access", "workspaces", "agent", "log",
+        "telemetry",
     ):  # fmt: skip
         values = getattr(shown, section)
         assert {name for name in values.__slots__ if not name.startswith("_")} == set(
