@@ -51,7 +51,7 @@ complete -c mycelium -f -a '(__colony_complete)'"""
 _TAKES_VALUE = frozenset(
     ("--format", "--server", "--timeout", "--from", "--template", "--state", "--grace", "--tail", "-n", "--since", "--until",
      "--for", "--after", "--bind", "--port", "--preview-port", "--mode", "--role", "--detach-keys", "--owner",
-     "--name", "--person", "--target")
+     "--name", "--person", "--target", "--only")
 )  # fmt: skip
 _VALUES = {
     "--state": ("spawning", "provisioning", "building", "running", "stopping", "stopped", "failed"),

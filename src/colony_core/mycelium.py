@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -168,9 +168,9 @@ class Mycelium:
         await self._colonies.want(colony, Wanted.RUNNING, partial(colony.ask_restart, grace))
         return self._view(colony)
 
-    async def apply(self, ref: str, *, dry_run: bool = False) -> ApplyView:
-        """Reads the colony's manifest again and restarts only what changed."""
-        return await self._colonies.apply(self._colonies.find(ref), dry_run=dry_run)
+    async def apply(self, ref: str, *, dry_run: bool = False, versions: Collection[str] | None = None) -> ApplyView:
+        """Reads the colony's manifest again and restarts only what changed; with `versions` only if the difference is one of them."""
+        return await self._colonies.apply(self._colonies.find(ref), dry_run=dry_run, versions=versions)
 
     async def remove(self, ref: str) -> None:
         """Stops the colony and forgets it with its log; returns when it is gone."""

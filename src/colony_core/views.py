@@ -319,12 +319,16 @@ class SystemView:
 
 @attrs.frozen(kw_only=True)
 class ApplyView:
-    """What an edited manifest changed, as sentences, and the services that were restarted for it."""
+    """What an edited manifest changed, as sentences, and the services that were restarted for it.
+
+    `version` names this difference: from the manifest in force before to the one that was read.
+    """
 
     colony: ColonyView
     changes: tuple[str, ...]
     restarted: tuple[str, ...]
     dry_run: bool
+    version: str = ""
 
 
 @attrs.frozen(kw_only=True)

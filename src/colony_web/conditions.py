@@ -2,12 +2,11 @@
 and `If-Match` keeps two people from undoing each other's changes."""
 
 import hashlib
-from collections.abc import Container
 from typing import Any
 
 from quart import Response
 
-from colony_core.errors import Invalid, WrongState
+from colony_core.errors import Invalid
 
 ANY = "*"
 
@@ -35,10 +34,11 @@ def condition(asked: Any, *, taken: bool) -> frozenset[str] | None:
     return found
 
 
-def check_condition(wanted: Container[str] | None, version: str, *, what: str, hint: str) -> None:
-    """Raises WrongState (`changed-meanwhile`) unless `version` is one of those that are wanted."""
-    if wanted is not None and ANY not in wanted and f'"{version}"' not in wanted:
-        raise WrongState("changed-meanwhile", f"{what} was changed by somebody else since you looked", hint)
+def opaque(condition: frozenset[str] | None) -> frozenset[str] | None:
+    """The versions themselves; None where any will do. A weak one never matches (RFC 9110, 13.1.1)."""
+    if condition is None or ANY in condition:
+        return None
+    return frozenset(tag[1:-1] for tag in condition if len(tag) > 1 and tag[0] == tag[-1] == '"')
 
 
 def etag(body: bytes) -> str:

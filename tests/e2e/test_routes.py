@@ -35,7 +35,7 @@ command = "trap '' TERM; echo deaf; while :; do sleep 1; done"
 ready = { log = "deaf" }
 grace = "50s"
 """
-EVERYWHERE = {"Idempotency-Key", "If-None-Match"}
+EVERYWHERE = {"Idempotency-Key", "If-None-Match", "If-Match"}
 """Parameters of many operations; each has tests of its own."""
 EXERCISED: dict[str, set[str]] = {}
 

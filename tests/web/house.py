@@ -1,6 +1,6 @@
 """A house of cardboard with the verbs of a Mycelium: everything in memory, every call noted."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -324,7 +324,7 @@ class CardboardHouse:
         self.calls.append(("restart", self.colony(ref).name, grace))
         return self.colony(ref)
 
-    async def apply(self, ref: str, *, dry_run: bool = False) -> ApplyView:
+    async def apply(self, ref: str, *, dry_run: bool = False, versions: Collection[str] | None = None) -> ApplyView:
         self.calls.append(("apply", self.colony(ref).name, dry_run))
         return ApplyView(colony=self.colony(ref), changes=("a port",), restarted=(), dry_run=dry_run)
 

@@ -53,20 +53,28 @@ def restart_command(run: Run, names: tuple[str, ...], *, grace: float | None, no
 
 
 @command(
-    "apply", takes=ASKS | RESULT, examples=("colony apply hello --dry-run", "colony apply hello"), see=("colony show",)
+    "apply",
+    takes=ASKS | RESULT,
+    examples=("colony apply hello --dry-run", "colony apply hello", "colony apply hello --only 1f0c9a2be77d"),
+    see=("colony show",),
 )
 @colony_argument
 @click.option("--dry-run", is_flag=True, help="only tell the difference")
+@click.option("--only", "version", metavar="V", help="only what --dry-run told under this version; else nothing (5)")
 @no_wait
-def apply_command(run: Run, name: str | None, *, dry_run: bool, no_wait: bool) -> int:
+def apply_command(run: Run, name: str | None, *, dry_run: bool, version: str | None, no_wait: bool) -> int:
     """Read an edited colony.toml again, restart only what changed, and wait until that is up."""
     after = 0 if dry_run else run.last_event()
-    view = run.named(name, lambda ref: run.ask(run.calls.apply(ref, dry_run=dry_run)))
+    view = run.named(name, lambda ref: run.ask(run.calls.apply(ref, dry_run=dry_run, version=version)))
     restarted = "".join(f", {clean(service)}" for service in view["restarted"])[2:]
     if run.tells_steps:
         run.output.lines(clean(change) for change in view["changes"] or ["nothing changed"])
         if restarted:
             run.output.line(f"{'would restart' if dry_run else 'restarts'}: {restarted}")
+        if dry_run and view["changes"] and view.get("version"):
+            run.output.note(
+                f"exactly this: colony apply {clean(view['colony']['name'])} --only {clean(view['version'])}"
+            )
         run.output.flush()
     if dry_run or no_wait or not view["changes"] or view["colony"]["state"] != "running":
         run.output.result({"name": view["colony"]["name"], **view}, lambda: None)

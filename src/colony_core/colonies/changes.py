@@ -1,10 +1,12 @@
 """What an edited manifest changes, and which services must be restarted for it. Pure."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
+from colony_core import wire
 from colony_core.views import AgentSettings
 
 from .manifest import Manifest, RestartPolicy, Service
@@ -55,6 +57,12 @@ def compare(old: Manifest, new: Manifest) -> Changes:
         environment_changed=(old.environment, old.requirements) != (new.environment, new.requirements),
         setup_changed=old.setup != new.setup,
     )
+
+
+def version(old: Manifest, new: Manifest) -> str:
+    """A name for the step from `old` to `new`: another one as soon as somebody applies or edits."""
+    both = b"\0".join(wire.dump_json(manifest) for manifest in (old, new))
+    return hashlib.blake2b(both, digest_size=6).hexdigest()
 
 
 def _manifest_changes(old: Manifest, new: Manifest) -> list[str]:

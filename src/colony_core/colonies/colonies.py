@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from colony_core.supervision import LimitReached as RestartsReached
 from colony_core.views import ApplyView, NewColony
 
 from . import records
-from .changes import compare
+from .changes import compare, version
 from .colony import Colony
 from .links import Links
 from .manifest import MANIFEST_FILE, Manifest, read_manifest, read_manifest_file
@@ -140,15 +140,23 @@ class Colonies:
             colony.ask_service(found, verb, grace)
         return found
 
-    async def apply(self, colony: Colony, *, dry_run: bool) -> ApplyView:
+    async def apply(self, colony: Colony, *, dry_run: bool, versions: Collection[str] | None = None) -> ApplyView:
         """Reads the manifest again and takes over what changed; raises Invalid or NotAllowed and changes nothing if it is wrong.
 
+        With `versions` the difference must be one of those, else WrongState (`changed-meanwhile`) is raised and nothing changes.
         Raises Broken (`firewall`, `no-forwarding`) where all was taken over but its links could not be opened or closed.
         """
         async with colony.deciding:
             self._check_takes_wishes(colony)
             manifest = await self._manifest(colony.source, colony.record.template)
             self._links.check(colony.name, colony.record.owner, manifest)
+            step = version(colony.manifest, manifest)
+            if versions is not None and step not in versions:
+                raise WrongState(
+                    "changed-meanwhile",
+                    f"since you looked, somebody else has edited or applied the manifest of “{colony.name}”",
+                    f"look again: colony apply {colony.name} --dry-run",
+                )
             changes = compare(colony.manifest, manifest)
             services = [colony.services[name] for name in changes.restarted if name in colony.services]
             restarted = tuple(s.name for s in services if s.state is not ServiceState.STOPPED)
@@ -166,7 +174,9 @@ class Colonies:
                 )
                 with trio.CancelScope(shield=True):
                     await self._links.renew(self._by_id.values())
-        return ApplyView(colony=colony.view(), changes=changes.sentences, restarted=restarted, dry_run=dry_run)
+        return ApplyView(
+            colony=colony.view(), changes=changes.sentences, restarted=restarted, dry_run=dry_run, version=step
+        )
 
     async def remove(self, colony: Colony) -> None:
         """Stops a colony and forgets it; returns when its cell, its record and its log are gone. Goes on when the caller is cancelled.

@@ -116,9 +116,10 @@ def restart(ref: str, *, grace: float | None = None) -> Call:
     return _post(f"{_colony(ref)}/restart", _given(grace=grace), reply="ColonyView")
 
 
-def apply(ref: str, *, dry_run: bool = False) -> Call:
-    """Takes over the edited manifest, or only tells the difference."""
-    return _post(f"{_colony(ref)}/apply", {"dry_run": dry_run}, reply="ApplyView")
+def apply(ref: str, *, dry_run: bool = False, version: str | None = None) -> Call:
+    """Takes over the edited manifest, or only tells the difference; with the `version` that was told, nothing else than that."""
+    asked = _post(f"{_colony(ref)}/apply", {"dry_run": dry_run}, reply="ApplyView")
+    return attrs.evolve(asked, if_match=version)
 
 
 def remove(ref: str) -> Call:

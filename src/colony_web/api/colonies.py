@@ -11,6 +11,7 @@ from quart import request
 from colony_core.access import CHANGING, LOOKING
 from colony_core.errors import Invalid
 from colony_core.views import ApplyRequest, ApplyView, ColonyView, NewColony, StopRequest
+from colony_web.conditions import opaque
 from colony_web.context import note_target
 from colony_web.house import House
 from colony_web.pages import MOST, After, Limit, page
@@ -74,10 +75,14 @@ async def restart_colony(house: House, call: Call) -> ColonyView:
     return await house.restart(call.path["ref"], grace=checked_grace(call.body))
 
 
-async def apply_colony(house: House, call: Call) -> ApplyView:
-    """Reads an edited manifest, tells the difference, and restarts only what changed; with `dry_run` it only tells."""
+async def apply_colony(house: House, call: Call) -> Reply:
+    """Reads an edited manifest, tells the difference, and restarts only what changed; with `dry_run` it only tells.
+
+    The answer's `version` names the difference: as `If-Match` it makes sure that what is applied is what was looked at, although
+    somebody else may edit the manifest or apply it meanwhile.
+    """
     body: ApplyRequest = call.body
-    return await house.apply(call.path["ref"], dry_run=body.dry_run)
+    return Reply(value=await house.apply(call.path["ref"], dry_run=body.dry_run, versions=opaque(call.condition)))
 
 
 async def remove_colony(house: House, call: Call) -> None:
@@ -158,6 +163,7 @@ ROUTES = (
         handler=apply_colony,
         body=ApplyRequest,
         returns=ApplyView,
+        versioned=True,
         tag="colonies",
         roles=CHANGING,
         problems=(404, 409, 422),
