@@ -17,6 +17,8 @@ CLI = Path(colony_cli.__file__).parent
 STREAMING = {"follow_events", "run_command", "show_terminal"}
 """WebSockets: `colony_core.remote.streaming`."""
 NO_COMMAND = {
+    "approvals": "colony show has what is asked, in the agent's own view",
+    "sessions": "colony ls shows each agent with its colony",
     "logout": "ends a browser's session, and a command has none",
     "follow_events": "a command asks for pages and waits, so that no event is lost between two daemons",
 }
@@ -41,6 +43,7 @@ def every_call() -> dict[str, Call]:
 def test_every_operation_has_a_call() -> None:
     asked = {(call.method, call.path) for call in every_call().values()}
     asked |= {("POST", calls.service("x", "x", verb).path) for verb in ("start", "stop", "restart")}
+    asked.add(("POST", calls.instruct("x", "x", follow_up=True).path))
     missing = []
     for path, methods in openapi.document(ROUTES, version="0")["paths"].items():
         pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", path))
