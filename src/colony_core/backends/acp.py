@@ -75,12 +75,12 @@ class AcpBackend:
             if place is not None:
                 return (place, *argv[1:])
         if self._command:
-            raise Missing("agent-missing", f"there is no {self._command[0]} on PATH", "install it, or mend agent.acp")
+            raise Missing("agent-missing", f"there is no {self._command[0]} on PATH", "install it, or mend agent.acp_command")
         known = ", ".join(argv[0] for argv in AGENTS.values())
         raise Missing(
             "agent-missing",
             f"no agent that speaks ACP is on PATH ({known})",
-            "npm install -g @agentclientprotocol/claude-agent-acp, or name your agent's command in agent.acp",
+            "npm install -g @agentclientprotocol/claude-agent-acp, or name your agent's command in agent.acp_command",
         )
 
 
