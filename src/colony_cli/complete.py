@@ -89,8 +89,8 @@ def candidates(words: list[str], environ: Mapping[str, str]) -> Iterable[str]:
     if before and before[-1] in _TAKES_VALUE:
         return _VALUES.get(before[-1], FILES if before[-1] in ("--from", "--server") else ())
     plain = _without_flags(before)
-    branch = plain[0] if plain and plain[0] in {branch.name for branch in tree.BRANCHES} else ""
-    depth = 2 if branch else 1
+    branch = next((name for end in (2, 1) if tree.branch(name := " ".join(plain[:end]))), "")
+    depth = len(branch.split()) + 1
     if current.startswith("-"):
         return _flags(" ".join(plain[:depth]))
     if len(plain) < depth:

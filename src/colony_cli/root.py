@@ -15,7 +15,12 @@ class Group(click.Group):
     """The commands under some words (`""` is the root), loaded lazily from the table."""
 
     def __init__(self, words: str, **kwargs: Any) -> None:
-        super().__init__(name=words or "colony", context_settings=HELP_NAMES, invoke_without_command=True, **kwargs)
+        super().__init__(
+            name=words.rpartition(" ")[2] or "colony",
+            context_settings=HELP_NAMES,
+            invoke_without_command=True,
+            **kwargs,
+        )
         self.words = words
         self.params = [*self.params, *everywhere()]
 
@@ -25,7 +30,7 @@ class Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Loads one."""
-        branch = next((b for b in tree.BRANCHES if not self.words and b.name == cmd_name), None)
+        branch = tree.branch(f"{self.words} {cmd_name}".strip())
         if branch:
             return Group(branch.name, help=branch.short)
         entry = tree.find(f"{self.words} {cmd_name}".strip())
@@ -57,7 +62,11 @@ class Group(click.Group):
         lines = [f"{ctx.command_path} COMMAND   {self.help or ''}".rstrip()]
         if self.words:
             groups = {
-                "COMMANDS": [(w, e.short) for w in tree.words_of(self.words) if (e := tree.find(f"{self.words} {w}"))]
+                "COMMANDS": [
+                    (word, found.short)
+                    for word in tree.words_of(self.words)
+                    if (found := tree.find(f"{self.words} {word}") or tree.branch(f"{self.words} {word}"))
+                ]
             }
         else:
             groups = tree.grouped()

@@ -55,6 +55,10 @@ ENTRIES = (
     Entry("approve", "sessions", _A, "allow what an agent asks", "COLONY"),
     Entry("deny", "sessions", _A, "deny what an agent asks", "COLONY"),
     Entry("interrupt", "sessions", _A, "ask an agent to stop", "COLONY"),
+    Entry("backend ls", "backends", _A, "the kinds of coding agents, and which one works", ""),
+    Entry("backend check", "backends", _A, "whether a coding agent can work here", "BACKEND"),
+    Entry("backend hld start", "hld", _A, "start HumanLayer's daemon for colonies", ""),
+    Entry("backend hld status", "hld", _A, "whether HumanLayer's daemon answers, and where", ""),
     Entry("init", "init", _H, "write a commented colony.toml and settings file", "PATH"),
     Entry("serve", "server", _H, "run the daemon here, in the foreground", ""),
     Entry("shutdown", "server", _H, "end the daemon; colonies go on unless --colonies", ""),
@@ -77,6 +81,8 @@ ENTRIES = (
 BRANCHES = (
     Branch("terminal", _C, "ls, rm: the terminals of a colony"),
     Branch("service", _C, "ls, start, stop, restart one service"),
+    Branch("backend", _A, "ls, check: coding agents; hld start, hld status"),
+    Branch("backend hld", _A, "start, status: HumanLayer's daemon"),
     Branch("dns", _H, "names of previews for programs that find none below localhost"),
     Branch("token", _H, "create, ls, revoke keys to the API"),
 )
@@ -93,10 +99,16 @@ def find(words: str) -> Entry | None:
     return next((entry for entry in ENTRIES if entry.name == name), None)
 
 
+def branch(words: str) -> Branch | None:
+    """The branch of these words."""
+    return next((branch for branch in BRANCHES if branch.name == words), None)
+
+
 def words_of(branch: str) -> list[str]:
     """The commands right under a branch (`""` is the root), in order, without aliases."""
     if branch:
-        return [entry.name.partition(" ")[2] for entry in ENTRIES if entry.name.startswith(branch + " ")]
+        below = (entry.name.removeprefix(f"{branch} ") for entry in ENTRIES if entry.name.startswith(f"{branch} "))
+        return list(dict.fromkeys(name.partition(" ")[0] for name in below))
     return list(dict.fromkeys(entry.name.partition(" ")[0] for entry in ENTRIES))
 
 

@@ -75,6 +75,22 @@ class UsageView:
 
 
 @attrs.frozen(kw_only=True)
+class BackendView:
+    """A kind of coding agent: whether it can work on this machine, what shows it, and what to do where it cannot.
+
+    `chosen` is the one that works where nobody names one, as the settings say; `why` tells what they say and who was passed over.
+    """
+
+    name: str
+    ready: bool
+    detail: str
+    hint: str
+    version: str
+    chosen: bool
+    why: str
+
+
+@attrs.frozen(kw_only=True)
 class AgentGlance:
     """A colony's agent in few words; all of it is an AgentView. `asks` counts the questions that wait for a person."""
 

@@ -47,6 +47,12 @@ def colony(name: str, **fields: Any) -> dict[str, Any]:
     return view | fields
 
 
+def backend(name: str, detail: str, *, hint: str = "", version: str = "", why: str = "") -> dict[str, Any]:
+    """A kind of coding agent; one with `why` is ready and chosen."""
+    found = {"name": name, "detail": detail, "hint": hint, "version": version, "why": why}
+    return {**found, "ready": bool(why), "chosen": bool(why)}
+
+
 class StandIn:
     """The state of the stand-in, and what was asked of it (`asked`: method and path with query, in order)."""
 
@@ -58,6 +64,15 @@ class StandIn:
         self.audit: list[dict[str, Any]] = []
         self.tokens: list[dict[str, Any]] = []
         self.usage: list[list[dict[str, Any]]] = [[]]
+        self.backends: list[dict[str, Any]] = [
+            backend("hld", "hld daemon not running", hint="make hld-start, or colony backend hld start"),
+            backend(
+                "claude",
+                "/usr/bin/claude",
+                version="2.1.197",
+                why="auto: /usr/bin/claude (hld: hld daemon not running)",
+            ),
+        ]
         self.page_lines = 10_000
         self.asked: list[str] = []
         self.bodies: list[Any] = []
@@ -229,6 +244,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._spawn(body)
             case ["GET", "events"]:
                 return 200, self._events()
+            case ["GET", "backends"]:
+                return 200, house.backends
             case ["GET", "usage"]:
                 return 200, house.usage.pop(0) if len(house.usage) > 1 else house.usage[0]
             case ["POST", "logins"]:

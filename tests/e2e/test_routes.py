@@ -464,6 +464,17 @@ def test_the_examples_of_the_page_answer(daemon: Daemon) -> None:
     assert (done.returncode, done.stdout) == (0, "[][]"), done.stderr
 
 
+@exercises("list_backends")
+def test_the_kinds_of_agents_say_whether_they_can_work(daemon: Daemon) -> None:
+    views = ask(daemon, "GET", "/api/backends")
+    assert {"hld", "claude", "acp", "script"} <= {view["name"] for view in views}
+    assert sum(view["chosen"] for view in views) <= 1
+    for view in views:
+        assert view["detail"]
+        assert view["ready"] or view["hint"], view["name"]
+        assert view["chosen"] == bool(view["why"])
+
+
 @exercises("list_usage", "limit", "after")
 def test_what_a_colony_uses_is_told(daemon: Daemon, hello: dict[str, Any]) -> None:
     [usage] = ask(daemon, "GET", "/api/usage?limit=1")

@@ -39,6 +39,7 @@ LOCAL_TO_A_CALL = {
     "colony_core/backends/jsonrpc.py Peer.run",
     "colony_core/backends/telling.py carrying_out",
     "colony_core/colonies/colonies.py Colonies.stop_all",
+    "colony_core/sessions/sessions.py Sessions.backends",
     "colony_core/colonies/colony.py Colony._sweep_processes",
     "colony_core/colonies/colony.py Colony._take_down",
     "colony_core/colonies/environment.py check_requirements",
@@ -70,7 +71,7 @@ OF_A_CONNECTION = {
 """The pair of tasks that reads and writes one connection; both end with it, below the server that is a child."""
 
 ELSEWHERE = {
-    "colony_cli/commands/terminals.py _run": "the command's own process: a terminal's two directions",
+    "colony_cli/commands/terminals.py run_in_colony": "the command's own process: a terminal's two directions",
     "colony_cli/terminal.py lend": "the same, with its keys, its size and its signals",
     "colony_core/remote/sockets.py open_socket": "a program that talks to a daemon: one connection, as long as its block",
     "colony_core/remote/sockets.py _Reader.start_soon": "the same: what trio-websocket starts",

@@ -76,7 +76,7 @@ def exec_command(
         screen = Screen(rows=size.rows, columns=size.columns, term=own_kind())
         variables = own_language() | variables
     request = ExecRequest(command=program, cwd=cwd, env=variables, screen=screen)
-    code = trio.run(partial(_run, run, view["id"], request))
+    code = trio.run(partial(run_in_colony, run, view["id"], request))
     return code if code >= 0 else 128 - code
 
 
@@ -87,7 +87,8 @@ def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
-async def _run(run: Run, ref: str, request: "ExecRequest") -> int:
+async def run_in_colony(run: Run, ref: str, request: "ExecRequest") -> int:
+    """Runs a command in a colony with our streams as its own; gives its exit code."""
     import trio
 
     from colony_core.remote.streaming import open_exec

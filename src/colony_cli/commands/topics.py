@@ -29,6 +29,7 @@ COLONY_CONFIG    the settings file (default: ~/.config/colony/config.toml)
 COLONY_<SECTION>__<KEY>   one setting, such as COLONY_ROUTING__PORT=8090
 COLONY_STATE     the state folder (default: ~/.local/state/colony); the run folder is then `run` in it
 COLONY_RUN       the run folder (default: $XDG_RUNTIME_DIR/colony, /run/colony for root)
+COLONY_HLD       the program of HumanLayer's daemon (default: hld on PATH)
 COLONY_ASCII     1 draws without other characters
 NO_COLOR         non-empty: no colours
 FORCE_COLOR      non-empty: colours, also without a terminal

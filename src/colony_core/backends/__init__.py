@@ -7,6 +7,7 @@ by doing the `deeds` that a pure dialogue gives. The other files are kinds of ag
 
 from .acp import AcpBackend
 from .backend import AgentConfig, Backend, Command, Health, Job, McpServer, Permissions, Program, Run, Starter
+from .choosing import Choice, candidates, choose_backend
 from .claude import ClaudeBackend
 from .deeds import Graces
 from .fake import FakeBackend, Pause, read_part
@@ -38,6 +39,7 @@ __all__ = [
     "ApprovalAsked",
     "ApprovalVoided",
     "Backend",
+    "Choice",
     "ClaudeBackend",
     "Command",
     "Ended",
@@ -67,6 +69,8 @@ __all__ = [
     "ToolResult",
     "ToolUse",
     "Usage",
+    "candidates",
+    "choose_backend",
     "hld_place",
     "read_part",
     "standard_backends",

@@ -75,7 +75,9 @@ class AcpBackend:
             if place is not None:
                 return (place, *argv[1:])
         if self._command:
-            raise Missing("agent-missing", f"there is no {self._command[0]} on PATH", "install it, or mend agent.acp_command")
+            raise Missing(
+                "agent-missing", f"there is no {self._command[0]} on PATH", "install it, or mend agent.acp_command"
+            )
         known = ", ".join(argv[0] for argv in AGENTS.values())
         raise Missing(
             "agent-missing",

@@ -286,6 +286,11 @@ def terminal_path(
     return _get(f"{_colony(ref)}/terminals/{_part(terminal)}", query).url
 
 
+def backends() -> Call:
+    """The kinds of coding agents, and which can work; see `BackendView`."""
+    return _get("/api/backends", {}, reply="BackendView", many=True)
+
+
 def sessions(*, after: str | None = None, limit: int | None = None) -> Call:
     """The agents of all colonies, by the colony's name."""
     return _get("/api/sessions", {"after": after, "limit": limit}, reply="AgentView", many=True)

@@ -1,13 +1,13 @@
 """The agents of all colonies on this machine: instructions taken, work supervised, and gone on with after the daemon was gone."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 
 import trio
 
 from colony_core import clock
-from colony_core.backends import Backend, Health, McpServer
+from colony_core.backends import Backend, Choice, Health, McpServer, candidates, choose_backend
 from colony_core.colonies import Colonies, Colony, Means
 from colony_core.errors import Invalid, Missing, did_you_mean
 from colony_core.supervision import (
@@ -20,7 +20,7 @@ from colony_core.supervision import (
     dynamic_supervisor_spec,
     supervisor_spec,
 )
-from colony_core.views import AgentGlance, AgentView, ApprovalView, Decision, FeedLineView, NewInstruction
+from colony_core.views import AgentGlance, AgentView, ApprovalView, BackendView, Decision, FeedLineView, NewInstruction
 
 from . import records
 from .feed import Feed
@@ -31,8 +31,6 @@ from .session import Session, check_instruction
 from .settings import machine_budget
 from .state import BUSY
 
-AUTO = ("hld", "claude", "acp")
-"""What `auto` takes, the first that is ready."""
 GRACE_SECONDS = 15.0
 MOST_LINES = 1000
 
@@ -169,9 +167,32 @@ class Sessions:
 
     # ---- backends
 
-    async def backends(self, environment: Mapping[str, str]) -> dict[str, Health]:
-        """Which backends can work on this machine."""
-        return {name: await backend.check(environment) for name, backend in self._backends.items()}
+    async def backends(self, environment: Mapping[str, str]) -> tuple[BackendView, ...]:
+        """Which backends can work on this machine, all asked at once, and which one is taken where nobody names one."""
+        healths: dict[str, Health] = {}
+
+        async def check(name: str) -> None:
+            healths[name] = await self._backends[name].check(environment)
+
+        async with trio.open_nursery() as nursery:
+            for name in self._backends:
+                nursery.start_soon(check, name)
+        wanted = self._means.config.agent.backend
+        chosen: Choice | None = None
+        with suppress(Missing):  # then each says what it lacks
+            chosen = choose_backend(wanted, healths)
+        return tuple(
+            BackendView(
+                name=name,
+                ready=health.ready,
+                detail=health.detail,
+                hint=health.hint,
+                version=health.version,
+                chosen=chosen is not None and chosen.name == name,
+                why=f"{wanted}: {chosen.why}" if chosen is not None and chosen.name == name else "",
+            )
+            for name, health in ((name, healths[name]) for name in self._backends)
+        )
 
     def known_backend(self, name: str) -> None:
         """Raises Invalid for a backend that there is not."""
@@ -183,18 +204,14 @@ class Sessions:
     async def choose(self, wanted: str, environment: Mapping[str, str]) -> tuple[Backend, str]:
         """The backend to work with, and why it. Raises Missing where it is not ready, saying what to do."""
         self.known_backend(wanted)
-        looked: list[str] = []
-        hint = ""
-        for name in AUTO if wanted == "auto" else (wanted,):
-            if name not in self._backends:
-                continue
-            health = await self._backends[name].check(environment)
-            if health.ready:
-                return self._backends[name], f"{health.detail}" + (f" ({'; '.join(looked)})" if looked else "")
-            looked.append(f"{name}: {health.detail}")
-            hint = health.hint or hint
-        code = "no-backend" if wanted == "auto" else f"{wanted}-not-ready"
-        raise Missing(code, f"no coding agent is ready: {'; '.join(looked)}", hint)
+        healths: dict[str, Health] = {}
+        for name in candidates(wanted):
+            if name in self._backends:
+                healths[name] = await self._backends[name].check(environment)
+                if healths[name].ready:
+                    break
+        choice = choose_backend(wanted, healths)
+        return self._backends[choice.name], choice.why
 
     # ---- the work
 

@@ -2,7 +2,7 @@
 
 from colony_web.routes import Route
 
-from . import audit, colonies, events, logins, logs, services, sessions, system, terminals, tokens, usage
+from . import audit, backends, colonies, events, logins, logs, services, sessions, system, terminals, tokens, usage
 
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
@@ -14,6 +14,7 @@ ROUTES: tuple[Route, ...] = (
     *events.ROUTES,
     *tokens.ROUTES,
     *usage.ROUTES,
+    *backends.ROUTES,
     *logins.ROUTES,
     *audit.ROUTES,
 )

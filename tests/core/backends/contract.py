@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import attrs
 import pytest
 import trio
 
+from colony_cli import hld_daemon
 from colony_core.backends import (
     AgentConfig,
     ApprovalAsked,
@@ -24,6 +26,8 @@ from colony_core.backends import (
     FakeBackend,
     Graces,
     Happening,
+    HldBackend,
+    HldLine,
     Job,
     Pause,
     Run,
@@ -31,6 +35,7 @@ from colony_core.backends import (
     Text,
     ToolResult,
     ToolUse,
+    hld_place,
 )
 from colony_core.backends.acp import AcpBackend
 from colony_core.backends.fake import Line
@@ -54,6 +59,8 @@ class Stage:
     backend: Backend
     programs: Programs
     scenes: Mapping[str, str]
+    tells_outcomes: bool = True
+    """Whether the agent says if a tool succeeded."""
     tells_reasons: bool = True
     """Whether the agent hears why something was denied: not every protocol has a place for it."""
 
@@ -178,6 +185,29 @@ async def open_real_acp(folder: Path) -> AsyncIterator[Stage]:
         yield Stage(AcpBackend((real_adapter(),)), programs, stage.scenes, tells_reasons=False)
 
 
+@contextlib.asynccontextmanager
+async def open_real_hld(folder: Path) -> AsyncIterator[Stage]:
+    async with open_real_claude(folder) as stage:
+        environ = {**stage.programs.variables, "HOME": str(stage.programs.home), "HUMANLAYER_DAEMON_HTTP_PORT": "0"}
+        place = hld_place(environ)
+        hld_daemon.prepare(place)
+        path = f"{os.environ['PATH']}:{place.folder / 'tools'}"
+        variables = {**environ, "PATH": path, "HUMANLAYER_CLAUDE_PATH": real_claude()}
+        backend = HldBackend(HldLine(place.socket))
+        program = os.environ.get("COLONY_HLD") or shutil.which("hld") or "hld"
+
+        def answers() -> bool:
+            return place.socket.exists()
+
+        process = await trio.to_thread.run_sync(partial(hld_daemon.start, program, place, variables, answers=answers))
+        try:
+            yield Stage(backend, stage.programs, stage.scenes, tells_outcomes=False)
+        finally:
+            process.terminate()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(process.wait)
+
+
 def real_adapter() -> str:
     """The adapter between ACP and Claude Code; the mark `acp` sees to it that there is one."""
     return os.environ.get("COLONY_TESTS_ACP") or shutil.which("claude-agent-acp") or "claude-agent-acp"
@@ -210,6 +240,8 @@ STAGES: dict[str, tuple[Opener, frozenset[str]]] = {
         frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "dies", "resume"}),
     ),
     "acp": (open_real_acp, frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "resume"})),
+    # it tells whole blocks only, and gives each run a session of its own
+    "hld": (open_real_hld, frozenset({"speaks", "works_on", "asks", "begins"})),
     "claude": (open_real_claude, frozenset({"speaks", "speaks_on", "works_on", "asks", "begins", "resume"})),
 }
 """Each backend that the contract holds for, and the scenes that it has."""
@@ -217,6 +249,7 @@ STAGES: dict[str, tuple[Opener, frozenset[str]]] = {
 MARKS: dict[str, tuple[pytest.MarkDecorator, ...]] = {
     "claude": (pytest.mark.claude,),
     "acp": (pytest.mark.acp,),
+    "hld": (pytest.mark.hld, pytest.mark.claude),
 }
 
 
