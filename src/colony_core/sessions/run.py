@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -153,7 +154,8 @@ class Watch:
                 "by": f"permissions = {self._resolved.config.permissions}",
             }
             await session.feed.add(session.whose, Line(kind="decision", content=f"allowed {summary}", data=data))
-            await self._run.answer(asked.id, allow=True)
+            with suppress(NotFound):  # taken back meanwhile
+                await self._run.answer(asked.id, allow=True)
             return
         self._count_time()
         await session.write(partial(records.ask, approval=approval))

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from colony_core.backends import Ended, Happening, Health, Job, Started
+from colony_core.backends import ApprovalAsked, ApprovalVoided, Ended, Happening, Health, Job, Started
 from colony_core.errors import NotFound
 
 
@@ -23,8 +23,10 @@ class Scene:
 
     async def say(self, *happenings: Happening) -> None:
         for happening in happenings:
-            if hasattr(happening, "id"):
+            if isinstance(happening, ApprovalAsked):
                 self._open.add(happening.id)
+            if isinstance(happening, ApprovalVoided):
+                self._open.discard(happening.id)
             await self._say.send(happening)
 
     async def begin(self, session: str = "s-1") -> None:

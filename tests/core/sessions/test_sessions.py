@@ -257,6 +257,19 @@ async def test_a_question_that_the_agent_takes_back_waits_no_longer(tmp_path: Pa
         assert [each.decision for each in await house.sessions.approvals("hello")] == ["void"]
 
 
+async def test_a_question_that_is_taken_back_before_a_setting_answers_it_does_no_harm(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path, agent='permissions = "all"')
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.say(
+            ApprovalAsked(id="q", tool="Bash", input={}, kind="execute"), ApprovalVoided(id="q"), Ended(outcome="done")
+        )
+        await reached(house, "done")
+        assert scene.answers == {}
+
+
 async def test_an_agent_that_takes_too_long_is_interrupted_and_has_failed(tmp_path: Path) -> None:
     """The code and the words are the ones that the seeds know."""
     agent = PlayedBackend()
