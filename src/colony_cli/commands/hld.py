@@ -63,9 +63,10 @@ def backend_hld_status_command(run: Run) -> None:
 def _health(run: Run) -> "Health":
     import trio
 
-    from colony_core.backends import HldBackend
+    from colony_core.backends import HldBackend, HldLine, hld_place
 
-    return trio.run(HldBackend().check, run.environ)
+    backend = HldBackend(HldLine(hld_place(run.environ).socket))
+    return trio.run(backend.check, run.environ)
 
 
 def _view(run: Run, *, started: bool) -> dict[str, Any]:

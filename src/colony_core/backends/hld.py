@@ -47,7 +47,7 @@ INTERRUPTED = "interrupted"
 
 
 class HldBackend:
-    """The instance whose place the environment names, else Colony's own."""
+    """The daemon behind `line`, else the one whose place our own environment names: it is of this user, whoever a colony's user is."""
 
     name = "hld"
     remembers = True
@@ -57,9 +57,8 @@ class HldBackend:
         self._graces = graces or Graces()
 
     async def check(self, environment: Mapping[str, str]) -> Health:
-        """Asks the daemon for its health, which says nothing of Claude Code's."""
-        place = hld_place(environment)
-        line = self._line or HldLine(place.socket)
+        """Asks the daemon for its health, which says nothing of Claude Code's. What colonies have in their environment moves no daemon."""
+        line = self._line or HldLine(hld_place(os.environ).socket)
         try:
             said = await line.call("health", CHECK_SECONDS)
         except ColonyError as error:
@@ -74,12 +73,12 @@ class HldBackend:
                 detail=f"hld says that it is {as_text(said.get('status')) or 'not well'}",
                 hint="look at its log",
             )
-        return Health(ready=True, detail=f"its daemon answers at {place.socket}", version=as_text(said.get("version")))
+        return Health(ready=True, detail=f"its daemon answers at {line.socket}", version=as_text(said.get("version")))
 
     @asynccontextmanager
     async def run(self, job: Job) -> AsyncIterator[Run]:
         """As `Backend.run`. Raises Unreachable (`hld-not-running`), Invalid (`hld-model`, `setting-refused`)."""
-        line = self._line or HldLine(hld_place({**os.environ, **job.environment}).socket)
+        line = self._line or HldLine(hld_place(os.environ).socket)
         check_settings(job)
         model_of(job.config.model)
         health = await line.call("health", CHECK_SECONDS)

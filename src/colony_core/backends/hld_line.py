@@ -66,7 +66,7 @@ class HldLine:
     """The daemon at a socket."""
 
     def __init__(self, socket: Path, connect: Connect | None = None) -> None:
-        self._socket = socket
+        self.socket = socket
         self._open = connect or self._open_socket
 
     async def call(self, method: str, seconds: float = CALL_SECONDS, /, **params: Any) -> dict[str, Any]:
@@ -146,11 +146,11 @@ class HldLine:
                 return await self._open()
         except (OSError, trio.TooSlowError) as error:
             raise Unreachable(
-                "hld-not-running", f"hld daemon not running: nobody answers at {self._socket}", START_HINT
+                "hld-not-running", f"hld daemon not running: nobody answers at {self.socket}", START_HINT
             ) from error
 
     async def _open_socket(self) -> trio.abc.Stream:
-        return await trio.open_unix_socket(str(self._socket))
+        return await trio.open_unix_socket(str(self.socket))
 
     def _lost(self, method: str) -> Unreachable:
         return Unreachable("hld-lost", f"hld hung up without an answer to {method}", START_HINT)
