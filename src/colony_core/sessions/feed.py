@@ -24,8 +24,9 @@ logger = logging.getLogger("colony.sessions")
 
 MOST_WAITING = 4096
 """Lines that wait to be kept; whoever brings more waits with them."""
-REST_SECONDS = 0.02
-"""Between two rounds of keeping: what comes meanwhile is kept, and pieces of a text are told, together."""
+REST_SECONDS, MOST_REST_SECONDS = 0.02, 0.25
+"""Between two rounds of keeping: what comes meanwhile is kept, and pieces of a text are told, together. It rests twice as long as
+it worked, so that a store which is slow for others as well is not asked all the time."""
 RETRY_SECONDS = 1.0
 TRIM_EVERY = 500
 PAGE_LINES = 500
@@ -117,12 +118,14 @@ class Feed:
         while True:
             if not self._waiting:
                 await self._brought.wait()
+            began = trio.current_time()
             try:
                 await self._keep_some()
             except ColonyError as error:
                 logger.warning("the lines of agents wait: %s", error)
                 await trio.sleep(RETRY_SECONDS)
-            await trio.sleep(REST_SECONDS)
+            took = trio.current_time() - began
+            await trio.sleep(min(max(REST_SECONDS, 2 * took), MOST_REST_SECONDS))
 
     async def flush(self) -> None:
         """Returns when everything that was brought is kept and told; raises ColonyError where the store refuses."""

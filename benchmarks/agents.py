@@ -1,0 +1,217 @@
+"""Agents: what Colony costs per event of theirs, how late an event reaches a WebSocket client, how soon the first one comes.
+
+The agents are programs that speak like Claude Code and say when they said it; 1,000 lines a second in all, by 1, 8 and 50 of them. What it
+is compared with: the same programs, read line by line by this process. The CPU of programs that speak is not Colony's and is not counted.
+"""
+
+import json
+import os
+import selectors
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from benchmarks.house import open_daemon
+from benchmarks.metric import Metric
+from benchmarks.proxy import cpu_seconds
+from colony_core.remote import Client, Target, calls, discover
+from colony_core.remote.streaming import open_events
+
+PROGRAM = Path(__file__).with_name("_agent_stream.py").resolve()
+RATE = 1000.0
+SECONDS = 8.0
+STARTS = 7
+CROWDS = (1, 8, 50)
+PATIENCE_SECONDS = 120.0
+
+
+def run() -> Iterator[Metric]:
+    """Yields the figures of agents; takes about two minutes."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        program = _install(folder)
+        path = os.environ["PATH"]
+        os.environ["PATH"] = f"{folder / 'bin'}:{path}"
+        try:
+            with open_daemon(folder) as environment:
+                target = discover(environ=environment)
+                client = Client(target)
+                names = [f"agent-{number}" for number in range(max(CROWDS))]
+                for each in names:
+                    _spawn(client, folder, each)
+                yield from _starts(client, target, names[0], program)
+                for count in CROWDS:
+                    yield from _stream(client, target, names[:count], program)
+        finally:
+            os.environ["PATH"] = path
+
+
+def _install(folder: Path) -> Path:
+    program = folder / "bin/claude"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S -E {shlex.quote(str(PROGRAM))} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def _spawn(client: Client, folder: Path, name: str) -> None:
+    source = folder / name
+    source.mkdir()
+    (source / "colony.toml").write_text('[agent]\nbackend = "claude"\n')
+    client.send_raw(calls.spawn(name, str(source)))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while client.send_raw(calls.colony(name))["state"] != "running":
+        assert time.monotonic() < deadline, f"{name} does not run"
+        time.sleep(0.02)
+
+
+def _starts(client: Client, target: Target, name: str, program: Path) -> Iterator[Metric]:
+    """From the instruction to the first text, and the same program started by hand."""
+    ours = [trio.run(_first, client, target, name) * 1000 for _ in range(STARTS)]
+    bare = [_first_by_hand(program) * 1000 for _ in range(STARTS)]
+    value, base = statistics.median(ours), statistics.median(bare)
+    yield Metric(
+        metric="instruction to the first text of the agent, p50",
+        value=value,
+        unit="ms",
+        n=STARTS,
+        baseline=f"the program by hand: {base:.1f} ms; Colony adds {value - base:.1f} ms",
+        ratio=value / base,
+        better="lower",
+    )
+
+
+async def _first(client: Client, target: Target, name: str) -> float:
+    after = client.send_raw(calls.system())["last_event"]
+    began = time.perf_counter()
+    async with open_events(target, after=after, colonies=(name,), kinds=("agent_event",)) as events:
+        await trio.to_thread.run_sync(client.send_raw, calls.instruct(name, "1000 0.001"))
+        async for event in events:
+            if event.get("event_type") == "text_delta":
+                took = time.perf_counter() - began
+                break
+    await _rest(client, [name])
+    return took
+
+
+def _first_by_hand(program: Path) -> float:
+    began = time.perf_counter()
+    with _by_hand(program, 1000, 0.001) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if b'"assistant"' in line:
+                took = time.perf_counter() - began
+                process.kill()
+                return took
+    raise AssertionError("it said nothing")
+
+
+def _by_hand(program: Path, rate: float, seconds: float) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen([str(program), "-p"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    content = {"role": "user", "content": f"{rate} {seconds}"}
+    process.stdin.write(json.dumps({"type": "user", "message": content}).encode() + b"\n")
+    process.stdin.close()
+    return process
+
+
+def _stream(client: Client, target: Target, names: list[str], program: Path) -> Iterator[Metric]:
+    """Delay and cost of events with so many agents at once."""
+    pid = client.send_raw(calls.system())["pid"]
+    before = cpu_seconds(pid)
+    delays = trio.run(_told, client, target, names)
+    cost = (cpu_seconds(pid) - before) / len(delays) * 1e6
+    bare_delays, bare_cost = _read_by_hand(program, len(names))
+    who = "1 agent" if len(names) == 1 else f"{len(names)} agents"
+    ours, bare = _ends(delays), _ends(bare_delays)
+    for what, mine, theirs in (("p50", ours[0], bare[0]), ("p99", ours[1], bare[1])):
+        yield Metric(
+            metric=f"{who}, {RATE:g} events/s, stdout to WebSocket, {what}",
+            value=mine,
+            unit="ms",
+            n=len(delays),
+            baseline=f"its pipe read by hand: {theirs:.2f} ms",
+            ratio=mine / theirs,
+            better="lower",
+        )
+    yield Metric(
+        metric=f"{who}, {RATE:g} events/s, CPU of the daemon per event",
+        value=cost,
+        unit="µs",
+        n=len(delays),
+        baseline=f"reading and parsing by hand: {bare_cost:.0f} µs",
+        ratio=cost / bare_cost,
+        better="lower",
+    )
+
+
+async def _told(client: Client, target: Target, names: list[str]) -> list[float]:
+    """Milliseconds from when a line was said to when a client of `/ws` had it, for every line; none may be lost."""
+    wanted = int(RATE / len(names) * SECONDS) * len(names)
+    after = client.send_raw(calls.system())["last_event"]
+    delays: list[float] = []
+    async with open_events(target, after=after, kinds=("agent_event",)) as events:
+        for name in names:
+            order = calls.instruct(name, f"{RATE / len(names)} {SECONDS}")
+            await trio.to_thread.run_sync(client.send_raw, order)
+        with trio.fail_after(PATIENCE_SECONDS):
+            async for event in events:
+                if event.get("event_type") == "text_delta":
+                    delays.append((time.time_ns() - int(event["content"])) / 1e6)
+                    if len(delays) >= wanted:
+                        break
+    await _rest(client, names)
+    return delays
+
+
+async def _rest(client: Client, names: list[str]) -> None:
+    for name in names:
+        while client.send_raw(calls.agent(name))["state"] in ("working", "waiting"):
+            await trio.sleep(0.05)
+
+
+def _read_by_hand(program: Path, count: int) -> tuple[list[float], float]:
+    """Delays, and µs of this process per line: one after the other's lines, as a loop over pipes would have them."""
+
+    delays: list[float] = []
+    processes = [_by_hand(program, RATE / count, SECONDS) for _ in range(count)]
+    with selectors.DefaultSelector() as selector:
+        for process in processes:
+            assert process.stdout is not None
+            os.set_blocking(process.stdout.fileno(), False)
+            selector.register(process.stdout, selectors.EVENT_READ, bytearray())
+        before = time.process_time()
+        while selector.get_map():
+            for key, _ in selector.select():
+                with suppress(BlockingIOError):
+                    delays += _take(selector, key)
+        cost = (time.process_time() - before) / len(delays) * 1e6
+    for process in processes:
+        process.wait()
+    return delays, cost
+
+
+def _take(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> list[float]:
+    data = os.read(key.fd, 2**16)
+    if not data:
+        selector.unregister(key.fileobj)
+        return []
+    key.data.extend(data)
+    *lines, rest = bytes(key.data).split(b"\n")
+    key.data[:] = rest
+    found = [json.loads(line) for line in lines]
+    now = time.time_ns()
+    return [(now - int(each["message"]["content"][0]["text"])) / 1e6 for each in found if each["type"] == "assistant"]
+
+
+def _ends(delays: list[float]) -> tuple[float, float]:
+    cuts = statistics.quantiles(delays, n=100)
+    return cuts[49], cuts[98]
