@@ -1,14 +1,14 @@
-# make demo | test | check | bench. Everything lives in .venv, which is made on the way; nothing is installed outside of it.
+# make demo | test | check | bench | hld-start | hld-status. Everything lives in .venv, which is made on the way; nothing is installed outside of it.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench hld-start hld-status lock clean
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(STAMP) ## three colonies on the same ports, until Ctrl-C
 	@$(BIN)/python examples/demo.py
@@ -24,6 +24,12 @@ check: $(STAMP) ## lint, types, import contracts
 
 bench: $(STAMP) ## every benchmark, as tables
 	@$(BIN)/python -m benchmarks all
+
+hld-start: $(STAMP) ## HumanLayer's daemon for colonies (docs/backends.md)
+	@scripts/run-hld.sh
+
+hld-status: $(STAMP) ## whether it answers, and where
+	@$(BIN)/colony backend hld status
 
 lock: $(STAMP) ## resolves the dependencies anew: hashes, no addresses
 	@$(BIN)/pip install --quiet uv

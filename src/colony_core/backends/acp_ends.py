@@ -60,7 +60,7 @@ def failure_of(error: RpcError) -> Failure:
     if error.code == AUTH_REQUIRED:
         return Failure(code="not-logged-in", text=text)
     if error.code == NOT_FOUND:
-        return Failure(code="no-such-session", text=text)
+        return Failure(code="session-lost", text=text)
     code = _KINDS.get(str(kind)) or code_of(text)
     if code != "limit":
         return Failure(code=code or "agent-error", text=text)

@@ -161,7 +161,7 @@ class _Run:
             await self._begin()
             return await self._followed()
         except RpcError as error:
-            code = "no-such-session" if "session not found" in error.message else "agent-error"
+            code = "session-lost" if "session not found" in error.message else "agent-error"
             code = "agent-missing" if "claude not available" in error.message else code
             return Ended(outcome="failed", code=code, text=error.message, evidence=("hld refused it",))
         except ColonyError as error:

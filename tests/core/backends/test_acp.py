@@ -448,7 +448,7 @@ async def test_an_agent_that_cannot_go_on_says_so(make: Make) -> None:
     ended = await end(backend(hello={"agentCapabilities": {}}), make("hello", resume="s-1"))
     assert ended.code == "resume-not-offered"
     agent = backend(errors={"session/load": {"code": -32002, "message": "Resource not found"}})
-    assert (await end(agent, make("hello", resume="s-1"))).code == "no-such-session"
+    assert (await end(agent, make("hello", resume="s-1"))).code == "session-lost"
 
 
 SELECT = {

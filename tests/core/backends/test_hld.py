@@ -297,7 +297,7 @@ async def test_an_answer_that_is_garbled_ends_the_run_and_the_session(
 
 @pytest.mark.parametrize(
     ("params", "code"),
-    [({"workdir": Path("/no/such")}, "agent-error"), ({"resume": "session-9"}, "no-such-session")],
+    [({"workdir": Path("/no/such")}, "agent-error"), ({"resume": "session-9"}, "session-lost")],
 )
 async def test_what_the_daemon_refuses_is_told_in_its_words(
     hld: FakeHld, autojump_clock: trio.abc.Clock, params: dict[str, Any], code: str
