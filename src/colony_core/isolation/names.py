@@ -33,6 +33,7 @@ LONGEST_UDP_BYTES = 4096
 LONGEST_TCP_BYTES = 65535
 IDLE_SECONDS = 10.0
 LEASE_SECONDS, RENEWAL_SECONDS = 30, 10.0
+MOST_ERRORS, PAUSE_SECONDS = 30, 0.01
 
 
 class Inside(Protocol):
@@ -169,21 +170,28 @@ async def _bound(cell: Inside, server: str, kind: int) -> trio.socket.SocketType
 
 
 async def _serve_udp(questions: trio.socket.SocketType, desk: _Desk) -> None:
+    """Raises OSError where nothing can be received for seconds: an error that lasts is none of an earlier answer's."""
+    errors = 0
     with questions:
         async with trio.open_nursery() as nursery:
             while True:
                 try:
                     question, asker = await questions.recvfrom(LONGEST_UDP_BYTES)
-                    if len(question) <= HEADER_BYTES:
-                        continue
-                    if (answer := desk.answer(question)) is not None:
-                        if answer:
-                            await questions.sendto(answer, asker)
-                        continue
-                except OSError:  # an ICMP error of an earlier answer, told on this socket
+                except OSError:
+                    errors += 1
+                    if errors > MOST_ERRORS:
+                        raise
+                    await trio.sleep(errors * PAUSE_SECONDS)
                     continue
-                if desk.limit.available_tokens > 0:
-                    nursery.start_soon(_pass_on, questions, question, asker, desk)
+                errors = 0
+                if len(question) <= HEADER_BYTES:
+                    continue
+                if (answer := desk.answer(question)) is None:
+                    if desk.limit.available_tokens > 0:
+                        nursery.start_soon(_pass_on, questions, question, asker, desk)
+                elif answer:
+                    with suppress(OSError):  # whoever asked cannot be reached
+                        await questions.sendto(answer, asker)
 
 
 async def _pass_on(questions: trio.socket.SocketType, question: bytes, asker: tuple[Any, ...], desk: _Desk) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_trio import trio_fixture
@@ -291,3 +292,34 @@ async def test_a_fake_cell_binds_nothing_on_the_host(fake_walls: Isolation) -> N
         await nursery.start(lambda task_status: serve_names(cell, lambda: ["127.0.0.1"], task_status=task_status))
         assert all(found.port != 53 for found in await cell.listeners())
         nursery.cancel_scope.cancel()
+
+
+def desk() -> names._Desk:
+    """It knows one name, and asks nobody."""
+    return names._Desk(known, None, trio.CapacityLimiter(1))
+
+
+async def test_an_icmp_error_of_an_earlier_answer_is_passed_over() -> None:
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as questions:
+        asker = trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        await asker.bind(("127.0.0.1", 0))
+        await questions.connect(place := asker.getsockname())
+        asker.close()
+        await questions.send(b"an answer that nobody takes")
+        with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+            await asker.bind(place)
+            await asker.connect(questions.getsockname())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(names._serve_udp, questions, desk())
+                await asker.send(question("api"))
+                with trio.fail_after(20):
+                    assert (await asker.recv(5000))[-4:] == socket.inet_aton("10.9.9.9")
+                nursery.cancel_scope.cancel()
+
+
+async def test_an_error_that_lasts_ends_the_resolver_and_does_not_spin(autojump_clock: trio.testing.MockClock) -> None:
+    began = trio.current_time()
+    with trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM) as deaf:  # nothing is ever received on what has no peer
+        with pytest.RaisesGroup(pytest.RaisesExc(OSError)):
+            await names._serve_udp(deaf, desk())
+    assert trio.current_time() - began == pytest.approx(4.65)
