@@ -130,6 +130,12 @@ def _collector(value: Any) -> str:
     return str(value)
 
 
+def _directory(value: Any) -> str:
+    if value != "" and not re.fullmatch(r"https://[^\s/?#@]+(/[^\s?#]*)?", _text(value)):
+        raise ValueError(f"expected an address such as https://acme.example/directory, got {value!r}")
+    return str(value)
+
+
 def _address(value: Any) -> str:
     return str(ipaddress.ip_address(_text(value)))
 
@@ -217,6 +223,12 @@ class Caddy:
     certificate: str = _key("", _absolute, "with tls = files: the certificate, for the names that you use")
     key: str = _key("", _absolute, "with tls = files: its key")
     email: str = _key("", _any_text, "with tls = acme: whom the authority may write to")
+    acme_ca: str = _key(
+        "", _directory, "with tls = acme: the directory of another authority than Caddy's own choice, by https"
+    )
+    acme_root: str = _key(
+        "", _absolute, "with tls = acme: the certificate that acme_ca's own is held to, if not the system's"
+    )
     group: str = _key("", _any_text, "the group that Caddy runs as, where it is another user than the daemon")
 
 

@@ -488,6 +488,8 @@ def _preview_specs(house: Mycelium, listeners: Sequence[trio.SocketListener]) ->
             certificate=config.caddy.certificate,
             key=config.caddy.key,
             email=config.caddy.email,
+            acme_ca=config.caddy.acme_ca,
+            acme_root=config.caddy.acme_root,
             ask=f"http://{_reached_at(config.routing.bind)}:{port}{routing.ASK_PATH}",
         )
         keep = partial(routing.keep_site, Path(config.caddy.admin), site, tell=tell)

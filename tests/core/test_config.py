@@ -51,6 +51,7 @@ def test_later_sources_win_over_earlier_ones(tmp_path: Path) -> None:
         ('[isolation]\nbase = "10.0.0.1/8"\n', "isolation.base"),
         ('[caddy]\nlisten = "443"\n', 'expected ":443"'),
         ('[caddy]\nadmin = "run/admin.sock"\n', "a path from the root"),
+        ('[caddy]\nacme_ca = "http://acme.example/dir"\n', "https://acme.example/directory"),
         ("[server\n", "own.toml"),
     ],
 )

@@ -26,7 +26,8 @@ class Site:
     """What Caddy shall serve: every name below `domain` at `listen` (`":443"`), from the proxy at `socket`.
 
     `internal` and `acme` make a certificate for a name when it is first asked for; with `acme` Caddy asks at the URL `ask` whether the name
-    leads anywhere. `files` are a certificate and its key. `off` is plain HTTP.
+    leads anywhere. `acme_ca` is the authority's directory, where Caddy is not to choose, and `acme_root` the certificate to hold its own
+    to. `files` are a certificate and its key. `off` is plain HTTP.
     """
 
     domain: str
@@ -36,6 +37,8 @@ class Site:
     certificate: str = ""
     key: str = ""
     email: str = ""
+    acme_ca: str = ""
+    acme_root: str = ""
     ask: str = ""
 
     @property
@@ -121,8 +124,9 @@ def _route(site: Site, *, others: bool) -> Config:
 def _automate(automation: Config, site: Site) -> None:
     issuer: Config = {"module": site.tls}
     if site.tls == "acme":
-        if site.email:
-            issuer["email"] = site.email
+        roots = [site.acme_root] if site.acme_root else []
+        told = {"email": site.email, "ca": site.acme_ca, "trusted_roots_pem_files": roots}
+        issuer |= {key: value for key, value in told.items() if value}
         demand = automation.setdefault("on_demand", {})
         if demand.setdefault("ask", site.ask) != site.ask:
             raise Clash(f"this Caddy asks {demand['ask']} before it makes certificates on demand, and can ask only one")

@@ -319,7 +319,7 @@ async def test_an_icmp_error_of_an_earlier_answer_is_passed_over() -> None:
 
 async def test_an_error_that_lasts_ends_the_resolver_and_does_not_spin(autojump_clock: trio.testing.MockClock) -> None:
     began = trio.current_time()
-    with trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM) as deaf:  # nothing is ever received on what has no peer
-        with pytest.RaisesGroup(pytest.RaisesExc(OSError)):
-            await names._serve_udp(deaf, desk())
+    deaf = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)  # nothing is ever received on what has no peer
+    with deaf, pytest.RaisesGroup(pytest.RaisesExc(OSError)):
+        await names._serve_udp(deaf, desk())
     assert trio.current_time() - began == pytest.approx(4.65)

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -192,12 +192,9 @@ async def test_a_public_authority_gives_a_certificate_to_a_name_that_leads_somew
     asking, asked = previews_of_two
     with running_caddy(tmp_path) as caddy:
         site = site_of(tmp_path, "acme", ask=f"http://127.0.0.1:{asking}/colony-previews")
-        await reconcile(caddy.admin, site)
         async with open_pebble(tmp_path, sees=int(site.listen.rpartition(":")[2])) as (directory, log):
-            issuer = {"module": "acme", "ca": directory, "trusted_roots_pem_files": [str(tmp_path / "authority.crt")]}
-            config: Any = await config_of(caddy)
-            config["apps"]["tls"]["automation"]["policies"][0]["issuers"] = [issuer]
-            await module._call(caddy.admin, "POST", json.dumps(config).encode())
+            site = attrs.evolve(site, acme_ca=directory, acme_root=str(tmp_path / "authority.crt"))
+            await reconcile(caddy.admin, site)
             with trio.fail_after(PATIENCE_SECONDS):
                 while (shown := await page(site, "web.hello.colony.localhost", "--insecure", "-v")).stdout != "ok":
                     await trio.sleep(0.5)

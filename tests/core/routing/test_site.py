@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +90,17 @@ def test_certificates_of_the_world_are_only_asked_for_names_that_lead_somewhere(
     automation = with_site(None, ACME)["apps"]["tls"]["automation"]
     assert automation["on_demand"] == {"ask": ACME.ask}
     assert automation["policies"][0]["issuers"] == [{"module": "acme", "email": "a@b.c"}]
+
+
+def test_another_authority_is_named_with_what_its_certificate_is_held_to():
+    site = attrs.evolve(ACME, email="", acme_ca="https://acme.example/directory", acme_root="/etc/ssl/acme.pem")
+    assert with_site(None, site)["apps"]["tls"]["automation"]["policies"][0]["issuers"] == [
+        {
+            "module": "acme",
+            "ca": "https://acme.example/directory",
+            "trusted_roots_pem_files": ["/etc/ssl/acme.pem"],
+        }
+    ]
 
 
 def test_a_caddy_that_asks_somebody_else_is_left_alone():
