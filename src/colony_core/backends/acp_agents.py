@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from .backend import AgentConfig, Job, Permissions
+from .claude import tools_of
 from .loose import as_dict, as_dicts
 
 AGENTS: Mapping[str, tuple[str, ...]] = {
@@ -94,10 +95,13 @@ def plan(config: AgentConfig, agent: str, session: Mapping[str, Any]) -> Plan:
 
 def _claude_meta(job: Job) -> dict[str, Any]:
     config = job.config
+    tools = tools_of(config.allowed_tools)
+    granted = [*tools.patterns, *(f"mcp__{server.name}" for server in job.mcp_servers)]
     options: dict[str, Any] = {
         "model": config.model,
         "maxTurns": config.max_turns,
-        "tools": None if config.allowed_tools is None else list(config.allowed_tools),
+        "tools": list(tools.names) if tools.only else None,
+        "allowedTools": granted or None,
         "disallowedTools": list(config.disallowed_tools) or None,
         "maxBudgetUsd": job.cost_limit,
     }

@@ -7,6 +7,7 @@ import attrs
 
 from colony_core import wire
 
+from .claude_lines import kind_of
 from .happenings import (
     Happening,
     Kind,
@@ -207,6 +208,8 @@ def _learn(tool: Tool, call: Mapping[str, Any]) -> None:
     tool.title = as_text(call.get("title")) or tool.title
     if isinstance(call.get("kind"), str):
         tool.kind = KINDS.get(call["kind"], "other")
+    known = kind_of(tool.name)
+    tool.kind = known if known != "other" else tool.kind
     if isinstance(call.get("rawInput"), dict):
         tool.input = as_arguments(call["rawInput"])
     if isinstance(call.get("content"), list):

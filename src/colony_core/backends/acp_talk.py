@@ -17,7 +17,7 @@ from .backend import Job
 from .happenings import ApprovalAsked, ApprovalVoided, Ended, Notice, Started
 from .jsonrpc import LineLost, Peer, Request, RpcError
 from .loose import as_dict, as_dicts, as_text
-from .permits import goes_without_asking, paths_of
+from .permits import answer_for, paths_of
 from .telling import Telling
 
 VERSION = 1
@@ -136,7 +136,7 @@ class Talk:
         question = self._questions.get(approval)
         if question is None:
             raise NotFound(
-                "approval-not-open", f"nobody waits for an answer to {approval}", "colony feed shows what is open"
+                "approval-not-found", f"nobody waits for an answer to {approval}", "colony feed shows what is open"
             )
         option = question.chosen(allow=allow)
         if option is None and allow:
@@ -246,14 +246,15 @@ class Talk:
             self.peer.answer(request, CANCELLED)
             return True
         question = _Question(request=request, options=_options(request.params.get("options")))
-        option, paths = question.chosen(allow=True), (*tool.paths, *paths_of(tool.input))
-        if option and goes_without_asking(self._job.config.permissions, tool.kind, paths, self._job.workdir):
+        use, paths = tool.use, (*tool.paths, *paths_of(tool.input))
+        answer = answer_for(self._job, use.name, use.kind, paths)
+        option = None if answer is None else question.chosen(allow=answer)
+        if answer is False or option is not None:
             self.peer.answer(request, _selected(option))
             return True
         self._asked_so_far += 1
         approval = f"{tool.id or 'question'}.{self._asked_so_far}"
         self._questions[approval] = question
-        use = tool.use
         self._telling.tell_now(
             ApprovalAsked(id=approval, tool=use.name, input=use.input, kind=use.kind, title=use.title, tool_use=tool.id)
         )

@@ -88,7 +88,7 @@ def command_of(job: Job, program: str = "claude") -> Command:
     """
     config = job.config
     servers, variables = _servers(job.mcp_servers)
-    tools = _tools(config.allowed_tools)
+    tools = tools_of(config.allowed_tools)
     granted = [*tools.patterns, *(f"mcp__{server.name}" for server in job.mcp_servers)]
     options = {
         "--permission-mode": _MODES[config.permissions],
@@ -117,7 +117,7 @@ def command_of(job: Job, program: str = "claude") -> Command:
 
 def permit(config: AgentConfig, servers: tuple[McpServer, ...] = ()) -> Callable[[str], bool | None]:
     """Answers for a person, where Claude Code asks and the configuration has the answer: None where a person must be asked."""
-    tools = _tools(config.allowed_tools)
+    tools = tools_of(config.allowed_tools)
     ours = tuple(f"mcp__{server.name}__" for server in servers)
 
     def may(tool: str) -> bool | None:
@@ -133,7 +133,7 @@ def permit(config: AgentConfig, servers: tuple[McpServer, ...] = ()) -> Callable
 
 
 @attrs.frozen
-class _Tools:
+class Tools:
     """A list of allowed tools. `Bash(git *)` is a pattern: the tool is there, but may no more than that."""
 
     only: bool
@@ -142,11 +142,12 @@ class _Tools:
     patterns: tuple[str, ...] = ()
 
 
-def _tools(allowed: tuple[str, ...] | None) -> _Tools:
+def tools_of(allowed: tuple[str, ...] | None) -> Tools:
+    """A list of allowed tools, taken apart; None: there is none."""
     if allowed is None:
-        return _Tools(only=False)
+        return Tools(only=False)
     names = tuple(dict.fromkeys(tool.split("(", 1)[0] for tool in allowed))
-    return _Tools(
+    return Tools(
         only=True,
         names=names,
         whole=frozenset(tool for tool in allowed if "(" not in tool),

@@ -33,7 +33,7 @@ from .hld_story import (
 )
 from .jsonrpc import RpcError
 from .loose import as_dict, as_dicts, as_text
-from .permits import goes_without_asking, paths_of
+from .permits import answer_for, paths_of
 from .telling import Telling, carrying_out
 
 CHECK_SECONDS = 5.0
@@ -44,6 +44,7 @@ GIVE_UP_SECONDS = 3.0
 CONTINUE_SECONDS = 90.0
 """Going on with a session that still runs waits for the end of its process."""
 INTERRUPTED = "interrupted"
+FORBIDDEN = "the settings forbid this"
 
 
 class HldBackend:
@@ -123,7 +124,7 @@ class _Run:
         # A decision for a session that has ended would call it running again.
         if approval not in self._open or self._over or await self._status() in FINAL:
             raise NotFound(
-                "approval-not-open", f"nobody waits for an answer to {approval}", "colony feed shows what is open"
+                "approval-not-found", f"nobody waits for an answer to {approval}", "colony feed shows what is open"
             )
         self._open.discard(approval)
         if not await self._decide(
@@ -131,7 +132,7 @@ class _Run:
         ):
             self._telling.tell_now(ApprovalVoided(id=approval))
             raise NotFound(
-                "approval-not-open", f"{approval} was answered by somebody else", "colony feed shows what is open"
+                "approval-not-found", f"{approval} was answered by somebody else", "colony feed shows what is open"
             )
 
     async def carry_out(self) -> None:
@@ -286,8 +287,9 @@ class _Run:
     async def _ask(self, approval: str, asked: Mapping[str, Any]) -> None:
         tool, given = as_text(asked.get("tool_name")), input_of(asked.get("tool_input"))
         kind = kind_of(tool)
-        if goes_without_asking(self._job.config.permissions, kind, paths_of(given), self._job.workdir):
-            await self._decide(approval, allow=True, comment="")
+        answer = answer_for(self._job, tool, kind, paths_of(given))
+        if answer is not None:
+            await self._decide(approval, allow=answer, comment="" if answer else FORBIDDEN)
             return
         self._open.add(approval)
         self._telling.tell_now(

@@ -5,20 +5,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from .backend import Permissions
+from .backend import Job
+from .claude import permit
 from .happenings import Kind
 
 _PATH_KEYS = ("file_path", "notebook_path", "path", "abs_path", "filePath")
 
 
-def goes_without_asking(permissions: Permissions, kind: Kind, paths: Iterable[str], workdir: PurePath) -> bool:
-    """Whether a tool may be used at once. Edits may where every path is known and lies in the workspace, as it is written."""
-    if permissions == "all":
-        return True
-    touched = list(paths)
-    return (
-        permissions == "edits" and kind == "edit" and bool(touched) and all(_inside(path, workdir) for path in touched)
-    )
+def answer_for(job: Job, tool: str, kind: Kind, paths: Iterable[str]) -> bool | None:
+    """What the job's settings answer where an agent asks whether it may use a tool; None where a person must be asked.
+
+    Edits may where every path is known and lies in the workspace, as it is written. Questions to a person are never answered.
+    """
+    answer = permit(job.config, job.mcp_servers)(tool)
+    if answer is None and job.config.permissions == "edits" and kind == "edit":
+        touched = list(paths)
+        return True if touched and all(_inside(path, job.workdir) for path in touched) else None
+    return answer
 
 
 def paths_of(arguments: Mapping[str, Any]) -> tuple[str, ...]:

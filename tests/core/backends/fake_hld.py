@@ -58,7 +58,7 @@ class FakeHld:
     connections: set[trio.abc.Stream] = attrs.field(factory=set)
     dropped: int = 0
     answers: dict[str, bytes] = attrs.field(factory=dict)
-    """Lines to answer with instead, by method."""
+    """Lines to answer with instead, by method; an empty one hangs up."""
     decided: dict[str, trio.Event] = attrs.field(factory=dict)
     _numbers: Any = attrs.field(factory=lambda: itertools.count(1))
 
@@ -113,7 +113,7 @@ class FakeHld:
             return False
         if method in self.answers:
             await stream.send_all(self.answers[method])
-            return True
+            return bool(self.answers[method])
         answer: Json = {"id": request.get("id")}
         handler: Callable[..., Any] | None = getattr(self, f"on_{method}", None)
         if request.get("jsonrpc") != "2.0":

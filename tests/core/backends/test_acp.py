@@ -338,6 +338,24 @@ async def test_what_goes_without_asking_is_allowed_once(
     assert json.loads(texts(happenings)[0]) == {"outcome": {"outcome": "selected", "optionId": "1"}}
 
 
+OWN = McpServer(name="colony", command=("colony-mcp",))
+
+
+def named(tool: str) -> dict[str, Any]:
+    return {"toolCallId": "t3", "kind": "other", "rawInput": {}, "_meta": {"claudeCode": {"toolName": tool}}}
+
+
+async def test_tools_of_the_colony_ask_nobody_and_questions_to_a_person_always_do(make: Make) -> None:
+    asked: list[str] = []
+    steps = [{"ask": named("mcp__colony__report")}, {"ask": named("AskUserQuestion") | {"toolCallId": "t4"}}]
+    async with backend().run(make(*steps, mcp_servers=(OWN,), config={"permissions": "all"})) as run:
+        async for happening in run.happenings():
+            if isinstance(happening, ApprovalAsked):
+                asked.append(f"{happening.tool} {happening.kind}")
+                await run.answer(happening.id, allow=True)
+    assert asked == ["AskUserQuestion question"]
+
+
 async def test_what_cannot_be_allowed_stays_open_and_a_denial_without_choice_is_a_cancellation(make: Make) -> None:
     async with backend().run(make({"ask": RUN, "options": [{"optionId": 7}, "x"]})) as run:
         happenings = []
@@ -506,14 +524,15 @@ async def test_forbidding_tools_to_an_agent_that_would_not_heed_it_is_refused(
 async def test_the_adapter_of_claude_takes_every_setting(make: Make) -> None:
     agent = backend(hello={"agentInfo": {"name": "@agentclientprotocol/claude-agent-acp", "version": "0.49.0"}})
     config = {
-        "model": "haiku", "max_turns": 3, "allowed_tools": ("Read",), "disallowed_tools": ("WebFetch",),
+        "model": "haiku", "max_turns": 3, "allowed_tools": ("Read", "Bash(git *)"), "disallowed_tools": ("WebFetch",),
         "append_system_prompt": "Be brief.",
     }  # fmt: skip
-    happenings = await told(agent, make({"record": True}, config=config, cost_limit=2.5))
+    happenings = await told(agent, make({"record": True}, config=config, cost_limit=2.5, mcp_servers=(OWN,)))
     assert record(happenings)["session/new"]["_meta"] == {
         "claudeCode": {
             "options": {
-                "model": "haiku", "maxTurns": 3, "tools": ["Read"], "disallowedTools": ["WebFetch"], "maxBudgetUsd": 2.5,
+                "model": "haiku", "maxTurns": 3, "tools": ["Read", "Bash"], "disallowedTools": ["WebFetch"],
+                "allowedTools": ["Bash(git *)", "mcp__colony"], "maxBudgetUsd": 2.5,
             }
         },
         "systemPrompt": {"append": "Be brief."},

@@ -410,6 +410,13 @@ async def test_what_goes_without_asking_is_approved(
     assert end_of(happenings).outcome == "done"
 
 
+async def test_tools_of_the_colony_ask_nobody(hld: FakeHld, autojump_clock: trio.abc.Clock) -> None:
+    own = McpServer(name="colony", command=("colony-mcp",))
+    happenings = await play(hld, job({"ask": "mcp__colony__report"}, mcp_servers=(own,)))
+    assert not any(isinstance(happening, ApprovalAsked) for happening in happenings)
+    assert hld.approvals["local-2"]["status"] == "approved"
+
+
 async def test_a_question_that_another_client_answers_is_void(hld: FakeHld, autojump_clock: trio.abc.Clock) -> None:
     async def act(run: Run, happening: Happening) -> None:
         if isinstance(happening, ApprovalAsked):
