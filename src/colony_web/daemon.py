@@ -12,6 +12,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Literal
 
 import attrs
 import trio
@@ -23,6 +24,7 @@ from colony_core.mycelium import Mycelium, open_mycelium
 from colony_core.supervision import Backoff, ChildSpec, Limit, Status, supervisor_spec
 from colony_core.views import SystemView
 
+from .demo import demo_backends, demo_folders, populate
 from .logs import speak
 from .serve import serve
 from .systemd import Notifier, notifier
@@ -34,10 +36,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 logger = logging.getLogger("colony.daemon")
 
 
-def run(load: Callable[[], Config], *, announce: Callable[[SystemView], None]) -> None:
+def run(load: Callable[[], Config], *, announce: Callable[[SystemView], None], demo: bool = False) -> None:
     """Runs the daemon until it is told to end; `announce` is called once, when it serves. Blocks; call it before any thread exists.
 
-    `load` gives the settings, at first and whenever they are to be read again.
+    `load` gives the settings, at first and whenever they are to be read again. With `demo` it shows what Colony looks like, on a machine
+    without rights: walls of cardboard, agents that play, nothing kept.
 
     Raises ColonyError when it cannot begin: `already-running`, `port-taken`, missing rights.
     """
@@ -46,6 +49,10 @@ def run(load: Callable[[], Config], *, announce: Callable[[SystemView], None]) -
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     config = load()
     speak(config.log)
+    if demo:
+        with demo_folders(config) as config:
+            _run(config, lambda: config, announce, demo=True)
+        return
     wanted = config.isolation.mode
     mode = isolation.choose_mode() if wanted == "auto" else isolation.Mode(wanted)
     if mode is isolation.Mode.ROOTLESS:
@@ -54,22 +61,38 @@ def run(load: Callable[[], Config], *, announce: Callable[[SystemView], None]) -
     def settled(config: Config) -> Config:
         return attrs.evolve(config, isolation=attrs.evolve(config.isolation, mode=mode.value))
 
+    _run(settled(config), lambda: settled(load()), announce)
+
+
+def _run(
+    config: Config, load: Callable[[], Config], announce: Callable[[SystemView], None], *, demo: bool = False
+) -> None:
     try:
-        trio.run(_main, settled(config), lambda: settled(load()), announce)
+        trio.run(partial(_main, config, load, announce, demo=demo))
     except BaseExceptionGroup as group:
         raise _one_cause(group) from group
 
 
-async def _main(config: Config, load: Callable[[], Config], announce: Callable[[SystemView], None]) -> None:
+async def _main(
+    config: Config, load: Callable[[], Config], announce: Callable[[SystemView], None], *, demo: bool
+) -> None:
+    walls = partial(isolation.open_fake_isolation, run_dir=config.folders.run) if demo else None
+    keeper: Literal["inline", "process"] = "inline" if demo else "process"
+    agents = demo_backends() if demo else None
     manager = notifier(os.environ)
     with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
-            async with open_tracer(config.telemetry) as tracer, open_mycelium(config, tracer=tracer) as house:
+            async with (
+                open_tracer(config.telemetry) as tracer,
+                open_mycelium(config, tracer=tracer, walls=walls, keeper=keeper, backends=agents) as house,
+            ):
                 house.load_config, house.take_over = load, lambda config: speak(config.log)
                 nursery.start_soon(_obey, house, signals, manager)
                 web = ChildSpec(id="server", run=partial(_serve, house), grace=10.0, backoff=Backoff(first=0.1))
                 face = await house.supervise(supervisor_spec("web", [web], limit=Limit(10, 60.0)))
                 house.api_url = face.value.children()[0].value[1]
+                if demo:
+                    await populate(house)
                 announce(house.system())
                 if manager is not None:
                     told = ChildSpec(id="systemd", run=partial(_live, manager), grace=1.0, backoff=Backoff(first=1.0))

@@ -124,37 +124,6 @@ def test_a_killed_daemon_leaves_no_agent_behind_and_the_next_one_goes_on(daemon:
     assert any("started anew" in content for content in contents)
 
 
-def test_keys_reach_the_agent_alone_and_stand_nowhere_else(daemon: Daemon) -> None:
-    """Row 5: an allow-list. A canary in the daemon's environment reaches no agent; the key of the `.env` reaches it
-    and no log, store or view."""
-    secret = "sk-ant-canary-0123456789"
-    daemon.destroy()
-    daemon.environment["DATABASE_URL"] = "postgres://canary"
-    daemon.environment["ANTHROPIC_API_KEY"] = "sk-of-the-user"
-    daemon.start()
-    daemon.spawn(
-        "one",
-        SCRIPT + '[services.web]\ncommand = "env >service.env; sleep 600"\n',
-        **{".env": f"ANTHROPIC_API_KEY={secret}\n"},
-    )
-    daemon.until_ready("one")
-    daemon.cli("instruct", "one", "env >agent.env; sleep 1", "-f")
-    folder = daemon.folder / "app-one"
-    found = (folder / "agent.env").read_text()
-    assert f"ANTHROPIC_API_KEY={secret}" in found
-    assert "canary" not in found.replace(secret, "")
-    assert "sk-" not in (folder / "service.env").read_text()
-    for view in (
-        daemon.cli("why", "one", "--json"),
-        daemon.cli("show", "one", "--json"),
-        daemon.cli("feed", "one", "--json"),
-    ):
-        assert "sk-" not in view.stdout
-    kept = [path for path in daemon.state.rglob("*") if path.is_file() and b"sk-" in path.read_bytes()]
-    assert kept == []
-    assert b"sk-" not in (daemon.folder / "daemon.log").read_bytes()
-
-
 # ---- the real Claude Code against a model on loopback, in the colony's own network
 
 CLAUDE = """

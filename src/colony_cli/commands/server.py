@@ -9,7 +9,7 @@ from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, Nearest, command
 from colony_cli.words import clean, duration
 from colony_core import __version__
-from colony_core.errors import ColonyError, TooSlow, Unreachable
+from colony_core.errors import ColonyError, Invalid, TooSlow, Unreachable
 
 MODES = ("auto", "root", "ambient", "rootless")
 FORMATS = ("auto", "text", "json")
@@ -22,7 +22,12 @@ LOOK_SECONDS = 0.05
 @command(
     "serve",
     takes=frozenset({"quiet", "json"}),
-    examples=("colony serve", "colony serve --port 0 --preview-port 8090", "sudo colony serve --mode root -v"),
+    examples=(
+        "colony serve",
+        "colony serve --demo",
+        "colony serve --port 0 --preview-port 8090",
+        "sudo colony serve --mode root -v",
+    ),
     see=("colony doctor", "colony shutdown"),
 )
 @click.option("--bind", metavar="ADDRESS", help="address of the API (default: 127.0.0.1)")
@@ -38,12 +43,15 @@ LOOK_SECONDS = 0.05
 @click.option(
     "--log-level", type=Nearest(LEVELS), metavar="L", help=f"of its own log: {', '.join(LEVELS)} (-v: info, -vv: debug)"
 )
+@click.option("--demo", is_flag=True, help="only show what it looks like: no rights, no key, nothing kept")
 def serve_command(
     run: Run, *, bind: str | None, port: str | None, preview_port: str | None, mode: str | None,
-    log_format: str | None, log_level: str | None,
+    log_format: str | None, log_level: str | None, demo: bool,
 ) -> None:  # fmt: skip
     """Run the daemon in the foreground. Ctrl-C stops the colonies too; SIGTERM leaves them running for the next one."""
     began = time.monotonic()
+    if demo and mode is not None:
+        raise Invalid("wrong-use", "--mode has no effect with --demo, whose walls are of cardboard", "give one of them")
     from colony_core.config import load_config
 
     given = {"server.bind": bind, "server.port": port, "routing.port": preview_port, "isolation.mode": mode}
@@ -53,8 +61,10 @@ def serve_command(
 
     def announce(view: Any) -> None:
         _announce(run, view, address=view.api_url, took=time.monotonic() - began)
+        if demo:
+            run.output.note(f"! a demonstration: nothing of it is kept.  colony --server unix:{clean(view.socket)} ls")
 
-    run_daemon(lambda: load_config(run.environ, overrides=overrides), announce=announce)
+    run_daemon(lambda: load_config(run.environ, overrides=overrides), announce=announce, demo=demo)
 
 
 @command("reload", takes=ASKS | RESULT, examples=("colony reload",), see=("colony status", "colony serve"))

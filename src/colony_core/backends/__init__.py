@@ -10,7 +10,7 @@ from .backend import AgentConfig, Backend, Command, Health, Job, McpServer, Perm
 from .choosing import Choice, candidates, choose_backend
 from .claude import ClaudeBackend
 from .deeds import Graces
-from .fake import FakeBackend, Pause, read_part
+from .fake import FakeBackend, Line, Pause, instructed_part, read_part
 from .happenings import (
     ApprovalAsked,
     ApprovalVoided,
@@ -53,6 +53,7 @@ __all__ = [
     "Job",
     "Kind",
     "LimitReached",
+    "Line",
     "McpServer",
     "Notice",
     "Outcome",
@@ -72,6 +73,7 @@ __all__ = [
     "candidates",
     "choose_backend",
     "hld_place",
+    "instructed_part",
     "read_part",
     "standard_backends",
 ]
