@@ -16,3 +16,10 @@ def confirm(question: str, *, yes: bool, ask: Callable[[str], bool]) -> bool:
     if not (sys.stdin.isatty() and ask(f"{question} [y/N] ")):
         raise Invalid("cannot-ask", f"{question} There is no terminal to ask on", "add --yes")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def confirm_name(name: str, *, ask: Callable[[str], bool]) -> bool:
+    """Whether a person types a name, because what bears it is to be lost; False where nobody can be asked."""
+    if not (sys.stdin.isatty() and ask(f"Type {name} to lose it: ")):
+        return False
+    return sys.stdin.readline().strip() == name

@@ -26,7 +26,7 @@ class Branch(NamedTuple):
     short: str
 
 
-_C, _A, _H = "COLONIES", "AGENTS AT WORK", "HOUSE"
+_C, _W, _A, _H = "COLONIES", "THEIR WORK", "AGENTS AT WORK", "HOUSE"
 
 ENTRIES = (
     Entry("spawn", "colonies", _C, "make a colony from a folder and start it", "NAME"),
@@ -49,6 +49,15 @@ ENTRIES = (
     Entry("service start", "services", _C, "start a service", "COLONY SERVICE"),
     Entry("service stop", "services", _C, "stop a service", "COLONY SERVICE"),
     Entry("service restart", "services", _C, "restart a service", "COLONY SERVICE"),
+    Entry("diff", "changes", _W, "what a colony changed", "COLONY"),
+    Entry("history", "changes", _W, "the commits of a colony's own", "COLONY"),
+    Entry("describe", "changes", _W, "give a colony's newest change a message", "COLONY"),
+    Entry("merge", "changes", _W, "merge a colony's work", "COLONY"),
+    Entry("undo", "changes", _W, "take back a colony's last change", "COLONY"),
+    Entry("push", "changes", _W, "push a colony's work", "COLONY"),
+    Entry("project add", "projects", _W, "clone a repository for colonies", "PATH"),
+    Entry("project ls", "projects", _W, "list projects", ""),
+    Entry("project rm", "projects", _W, "remove a project and its repository", "NAME"),
     Entry("instruct", "sessions", _A, "give a colony's agent an instruction", "COLONY"),
     Entry("feed", "sessions", _A, "what a colony's agent says and does", "COLONY"),
     Entry("why", "sessions", _A, "what an agent is at, and what shows it", "COLONY"),
@@ -83,6 +92,7 @@ BRANCHES = (
     Branch("service", _C, "ls, start, stop, restart one service"),
     Branch("backend", _A, "ls, check: coding agents; hld start, hld status"),
     Branch("backend hld", _A, "start, status: HumanLayer's daemon"),
+    Branch("project", _W, "add, ls, rm: repositories that colonies work on"),
     Branch("dns", _H, "names of previews for programs that find none below localhost"),
     Branch("token", _H, "create, ls, revoke keys to the API"),
 )

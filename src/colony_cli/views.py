@@ -56,6 +56,7 @@ def show_colony(output: Output, view: Mapping[str, Any]) -> None:
             ("about", clean(view["description"])),
             ("address", clean(view["url"] or "")),
             ("folder", clean(view["source"])),
+            ("work", _workspace(view.get("workspace"))),
             ("user", clean(view["user"])),
             ("template", clean(view["template"] or "")),
             ("network", f"{clean(view['namespace'])}  {clean(view['address'] or '')}".rstrip()),
@@ -66,7 +67,7 @@ def show_colony(output: Output, view: Mapping[str, Any]) -> None:
             ("limits", ", ".join(f"{clean(key)} {clean(value)}" for key, value in view["limits"].items())),
         ],
     )
-    for note in view["notes"]:
+    for note in (*view["notes"], *(view.get("workspace") or {"notes": ()})["notes"]):
         output.line(f"! {clean(note)}")
     if view["services"]:
         output.line("")
@@ -146,3 +147,10 @@ def show_system(output: Output, view: Mapping[str, Any]) -> None:
     )
     for note in view["notes"]:
         output.line(f"! {clean(note)}")
+
+
+def _workspace(workspace: Mapping[str, Any] | None) -> str:
+    if workspace is None:
+        return ""
+    began = f" from {workspace['base'][:12]}" if workspace["base"] else ""
+    return f"{clean(workspace['project'])}: {clean(workspace['kind'])} workspace to {clean(workspace['target'])}{began}"

@@ -79,6 +79,7 @@ from .views import (
     TerminalView,
     UsageView,
 )
+from .workspaces import find_tools
 
 logger = logging.getLogger("colony.mycelium")
 
@@ -123,6 +124,8 @@ class Mycelium:
         self._colonies = Colonies(means)
         self.sessions = Sessions(means, self._colonies, backends=backends, environment=agent_environment(os.environ))
         """The agents of all colonies."""
+        self.workspaces = means.workspaces
+        """Projects, and the working copies of colonies."""
         self._root: Supervisor
 
     @property
@@ -172,9 +175,17 @@ class Mycelium:
         """Reads the colony's manifest again and restarts only what changed; with `versions` only if the difference is one of them."""
         return await self._colonies.apply(self._colonies.find(ref), dry_run=dry_run, versions=versions)
 
-    async def remove(self, ref: str) -> None:
-        """Stops the colony and forgets it with its log; returns when it is gone."""
+    async def remove(self, ref: str, *, keep_workspace: bool = False, discard: str | None = None) -> None:
+        """Stops the colony and forgets it with its log and its workspace; returns when it is gone.
+
+        Raises WrongState (`work-would-be-lost`) where the workspace holds work that exists nowhere else, unless `discard` is the colony's
+        name. That work is kept under a ref all the same.
+        """
         colony = self._colonies.find(ref)
+        if colony.wanted is not Wanted.REMOVED:
+            if not keep_workspace:
+                await self.workspaces.check_loss(colony.id, confirm=discard)
+            await self.workspaces.set_kept(colony.id, keep_workspace)
         await self._colonies.remove(colony)
         await self.sessions.forget(colony.id)
 
@@ -409,6 +420,7 @@ async def _open_rooms(
         boot_id=BOOT_ID.read_text().strip(),
         base_environment=base_environment(os.environ),
         nameservers=partial(isolation.host_nameservers, RESOLV_CONF),
+        tools=await trio.to_thread.run_sync(find_tools, os.environ.get("PATH")),
         preview_port=listener.socket.getsockname()[1] if listener else None,
     )
     keys = Keys(records)
@@ -435,11 +447,13 @@ async def _tree(
         ChildSpec(id="keeper", run=partial(_keep_keeper, means, keeper), grace=10.0, backoff=Backoff(first=0.05)),
         ChildSpec(id="journal", run=house.journal.run, grace=1.0, backoff=Backoff(first=1.0)),
         ChildSpec(id="janitor", run=partial(_prune, house), grace=1.0, backoff=Backoff(first=1.0)),
+        dynamic_supervisor_spec("projects", None),
         dynamic_supervisor_spec("colonies", None),
     ]
     async with open_supervisor(specs, name="mycelium", limit=HOUSE_LIMIT, on_event=house.notice) as root:
         house._root = root
         colonies: DynamicSupervisor = next(child for child in root.children() if child.id == "colonies").value
+        await house.workspaces.restore(next(child for child in root.children() if child.id == "projects").value)
         await house._colonies.restore(colonies)
         agents = await root.start_child(house.sessions.tree_spec())
         await house.sessions.restore(agents.value)

@@ -406,7 +406,7 @@ class NewColony:
     """
 
     name: str
-    path: str = ""
+    path: str | None = None
     template: str | None = None
     start: bool = True
     dry_run: bool = False

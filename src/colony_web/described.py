@@ -9,6 +9,7 @@ from typing import Any
 from colony_core.access import KEY_NAME_PATTERN, LOCAL_NAME, MOST_SECONDS
 from colony_core.journal import KINDS
 from colony_core.naming import NAME_PATTERN, RESERVED_NAMES
+from colony_core.workspaces import PROJECT_PATTERN
 
 from .problems import MEDIA_TYPE
 from .queries import MOST_SEQ
@@ -16,6 +17,7 @@ from .sessions import COOKIE
 
 PATH_TEXTS: Mapping[str, str] = {
     "approval": "the id of a question",
+    "project": "a project's name",
     "ref": "a colony's name or id",
     "service": "a service's name",
     "terminal": "a terminal's id",
@@ -30,6 +32,14 @@ BOUNDS: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "examples": ["hello"],
     },
     ("NewColony", "path"): {"pattern": r"^/[^\x00]*$", "examples": ["/home/me/hello-colony"]},
+    ("NewColony", "repo"): {"minLength": 1, "maxLength": 2000, "examples": ["user/app"]},
+    ("NewColony", "branch"): {"minLength": 1, "maxLength": 255, "examples": ["main"]},
+    ("NewProject", "repo"): {"minLength": 1, "maxLength": 2000, "examples": ["https://github.com/user/app.git"]},
+    ("NewProject", "name"): {"pattern": PROJECT_PATTERN, "examples": ["app"]},
+    ("DescribeRequest", "message"): {"minLength": 1, "maxLength": 65_536},
+    ("MergeRequest", "target"): {"minLength": 1, "maxLength": 255},
+    ("PushRequest", "branch"): {"minLength": 1, "maxLength": 255},
+    ("UndoRequest", "to"): {"minLength": 1, "maxLength": 255},
     ("NewToken", "name"): {"pattern": KEY_NAME_PATTERN, "maxLength": 64, "not": {"const": LOCAL_NAME}},
     ("NewToken", "person"): {"pattern": KEY_NAME_PATTERN, "maxLength": 64},
     ("NewToken", "role"): {"enum": ["agent", "ape", "garden", "viewer"]},
@@ -41,6 +51,14 @@ BOUNDS: Mapping[tuple[str, str], Mapping[str, Any]] = {
 }
 
 RULES: Mapping[str, Mapping[str, Any]] = {
+    "NewColony": {
+        "if": {"properties": {"repo": {"type": "string"}}, "required": ["repo"]},
+        "then": {"properties": {"path": {"type": "null"}}},
+        "else": {
+            "properties": {"path": {"type": "string"}, "branch": {"type": "null"}, "workspace": {"const": "auto"}},
+            "required": ["path"],
+        },
+    },
     "NewToken": {
         "if": {"properties": {"role": {"const": "agent"}}, "required": ["role"]},
         "then": {"properties": {"colony": {"type": "string"}}, "required": ["colony"]},

@@ -82,6 +82,8 @@ class Route:
     """The answer is a page, and may lead to the next."""
     versioned: bool = False
     """A change that takes `If-Match`."""
+    seconds: float = COMPLETE_SECONDS
+    """How long a change may take, once it was begun."""
     browser: bool = False
     """For a browser's session alone."""
     parameters: tuple[Mapping[str, Any], ...] = ()
@@ -161,13 +163,13 @@ def _read_body(asked: Request, raw: bytes, route: Route) -> Any:
 
 async def _carried_through(house: House, route: Route, call: Call, raw: bytes) -> Response:
     """Runs a change to its end although the caller hangs up; a repetition gets the first answer."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + COMPLETE_SECONDS) as scope:
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + route.seconds) as scope:
         keys = request.headers.getlist("Idempotency-Key")
         if not keys:
             return _written(await route.handler(house, call), route)
         return await _answered_once(house, route, call, _one_key(keys), raw)
     assert scope.cancelled_caught
-    raise _too_slow()
+    raise _too_slow(route)
 
 
 async def _answered_once(house: House, route: Route, call: Call, key: str, raw: bytes) -> Response:
@@ -187,7 +189,7 @@ async def _answered_once(house: House, route: Route, call: Call, key: str, raw: 
         keep = problem_response(problem_of(error, request_id=current_request_id()))
         raise
     except trio.Cancelled:
-        keep = problem_response(problem_of(_too_slow()))
+        keep = problem_response(problem_of(_too_slow(route)))
         raise
     finally:
         # An unforeseen error is kept as well: nobody knows how far the change went, and a repetition must not begin it anew.
@@ -225,10 +227,10 @@ def _written(answer: Any, route: Route) -> Response:
     )
 
 
-def _too_slow() -> ColonyError:
+def _too_slow(route: Route) -> ColonyError:
     return TooSlow(
         "change-too-slow",
-        f"the change did not end within {COMPLETE_SECONDS:.0f} s",
+        f"the change did not end within {route.seconds:.0f} s",
         "look at the colony's state before asking again",
     )
 

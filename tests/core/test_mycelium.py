@@ -112,4 +112,4 @@ async def test_a_task_of_a_face_runs_in_the_tree_and_is_restarted_there(tmp_path
                 await trio.sleep(0.01)
         assert "face (worker)" in home.house.tree_text()
         names = [child["id"] for child in home.house.tree()["children"]]
-        assert names == ["keeper", "journal", "janitor", "colonies", "agents", "previews", "face"]
+        assert names == ["keeper", "journal", "janitor", "projects", "colonies", "agents", "previews", "face"]

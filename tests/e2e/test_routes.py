@@ -231,6 +231,96 @@ def test_a_colony_is_born_with_a_task_for_its_agent(daemon: Daemon) -> None:
     assert ask(daemon, "GET", "/api/sessions") == []
 
 
+def repository(folder: Path) -> Path:
+    """Somebody's repository with one commit."""
+    folder.mkdir(parents=True)
+    (folder / "README").write_text("hello\n")
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "First")
+    return folder
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@exercises("add_project", "repo", "name")
+@exercises("list_projects", "limit", "after")
+@exercises("show_project")
+@exercises("remove_project", "discard")
+def test_projects_are_added_listed_shown_and_removed(daemon: Daemon, tmp_path: Path) -> None:
+    repo = repository(tmp_path / "one")
+    made = ask(daemon, "POST", "/api/projects", {"repo": str(repo), "name": "first"}, expect=202)
+    assert (made["name"], made["url"]) == ("first", str(repo))
+    assert ask(daemon, "POST", "/api/projects", {"repo": "ext::sh -c x"}, expect=422)["code"] == "invalid-repository"
+    daemon.until(lambda: ask(daemon, "GET", "/api/projects/first")["state"] == "ready", "it is cloned")
+    assert [each["name"] for each in ask(daemon, "GET", "/api/projects?limit=1")] == ["first"]
+    assert ask(daemon, "GET", "/api/projects?after=first") == []
+    folder = Path(made["folder"])
+    git(
+        folder / "repo.git",
+        "update-ref",
+        "refs/colony/x/1",
+        git(folder / "repo.git", "commit-tree", "-m", "x", "main^{tree}"),
+    )
+    assert ask(daemon, "DELETE", "/api/projects/first", expect=409)["code"] == "work-would-be-lost"
+    ask(daemon, "DELETE", "/api/projects/first?discard=first", expect=204)
+    assert ask(daemon, "GET", "/api/projects/first", expect=404)["code"] == "project-not-found"
+    assert not folder.exists()
+
+
+@exercises("create_colony", "repo", "branch", "workspace")
+@exercises("show_diff")
+@exercises("show_history")
+@exercises("describe_change", "message")
+@exercises("merge_colony", "target", "message", "ff", "dry_run")
+@exercises("undo_change", "all", "to")
+@exercises("push_colony", "branch", "merged")
+@exercises("remove_colony", "keep_workspace", "discard")
+def test_work_is_made_seen_described_merged_undone_pushed_and_removed(daemon: Daemon, tmp_path: Path) -> None:
+    repo = repository(tmp_path / "two")
+    git(repo, "branch", "release")
+    asked = {"name": "scout", "repo": str(repo), "branch": "release", "workspace": "git"}
+    ask(daemon, "POST", "/api/colonies", asked, expect=201)
+    daemon.until(lambda: daemon.colony("scout")["state"] == "running", "it is up")
+    view = daemon.colony("scout")
+    assert (view["workspace"]["kind"], view["workspace"]["target"]) == ("git", "release")
+    folder, at = Path(view["source"]), "/api/colonies/scout"
+    (folder / "work.txt").write_text("1\n")
+    assert [each["path"] for each in ask(daemon, "GET", f"{at}/diff")["files"]] == ["work.txt"]
+    described = ask(daemon, "POST", f"{at}/describe", {"message": "Work"})
+    assert [each["id"] for each in ask(daemon, "GET", f"{at}/history")] == [described["id"]]
+    tried = ask(daemon, "POST", f"{at}/merge", {"target": "main", "ff": "never", "dry_run": True})
+    assert tried["outcome"] == "merged"
+    merged = ask(daemon, "POST", f"{at}/merge", {"ff": "never", "message": "Together"})
+    shared = daemon.state / "repos/two/repo.git"
+    assert git(shared, "log", "-1", "--format=%s %H", "release") == f"Together {merged['commit']}"
+    (folder / "work.txt").write_text("2\n")
+    undone = ask(daemon, "POST", f"{at}/undo")
+    assert (folder / "work.txt").read_text() == "1\n"
+    ask(daemon, "POST", f"{at}/undo", {"to": undone["kept"]})
+    assert (folder / "work.txt").read_text() == "2\n"
+    assert ask(daemon, "POST", f"{at}/push", {"branch": "elsewhere"})["branch"] == "elsewhere"
+    assert git(repo, "show", "elsewhere:work.txt") == "2"
+    ask(daemon, "POST", f"{at}/push", {"merged": True})
+    assert git(repo, "rev-parse", "release") == merged["commit"]
+    (folder / "work.txt").write_text("3\n")
+    ask(daemon, "POST", f"{at}/undo", {"all": True})
+    assert (folder / "work.txt").read_text() == "1\n"
+    (folder / "work.txt").write_text("4\n")
+    lost = ask(daemon, "DELETE", at, expect=409)
+    assert (lost["code"], lost["details"]["files"]) == ("work-would-be-lost", ["work.txt"])
+    ask(daemon, "DELETE", f"{at}?keep_workspace=true", expect=204)
+    assert (folder / "work.txt").read_text() == "4\n"
+    ask(daemon, "POST", "/api/colonies", asked | {"name": "other"}, expect=201)
+    daemon.until(lambda: daemon.colony("other")["state"] == "running", "it is up")
+    (Path(daemon.colony("other")["source"]) / "work.txt").write_text("5\n")
+    ask(daemon, "DELETE", "/api/colonies/other?discard=other", expect=204)
+    assert "refs/colony/other/" in git(shared, "for-each-ref", "refs/colony")
+
+
 @exercises("stop_colony", "grace")
 @exercises("start_colony")
 @exercises("restart_colony", "grace")

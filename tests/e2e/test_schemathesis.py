@@ -47,6 +47,11 @@ CONFIG: dict[str, Any] = {
             "checks": {"positive_data_acceptance": {"expected-statuses": ["200", "201", "404", "409", "422"]}},
         },
         {
+            # Which repositories there are, neither.
+            "include-operation-id": ["add_project"],
+            "checks": {"positive_data_acceptance": {"expected-statuses": ["202", "404", "409", "422"]}},
+        },
+        {
             # A plain GET of what only speaks WebSocket is told to upgrade, whether its parameters are right or wrong.
             "include-operation-id": ["follow_events", "run_command", "show_terminal"],
             "checks": {

@@ -39,7 +39,7 @@ def test_a_missed_goal_is_marked_and_ends_with_1() -> None:
 def test_an_unknown_name_is_told_those_there_are_and_each_can_be_run() -> None:
     code, text = said("-m", "benchmarks", "nothing")
     assert code == 2
-    assert "house|isolation|load|proxy|supervision|terminals|web|all" in text
+    assert "house|isolation|load|proxy|supervision|terminals|web|workspaces|all" in text
     names = "house", "isolation", "load", "proxy", "supervision", "terminals", "web"
     loads = "".join(f"import benchmarks.{name} as last; last.run\n" for name in names)
     assert said("-c", loads) == (0, "")

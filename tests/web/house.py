@@ -328,7 +328,8 @@ class CardboardHouse:
         self.calls.append(("apply", self.colony(ref).name, dry_run))
         return ApplyView(colony=self.colony(ref), changes=("a port",), restarted=(), dry_run=dry_run)
 
-    async def remove(self, ref: str) -> None:
+    async def remove(self, ref: str, *, keep_workspace: bool = False, discard: str | None = None) -> None:
+        self.calls.append(("remove", self.colony(ref).name, keep_workspace, discard))
         if self.pause is not None:
             await self.pause.wait()
         del self._colonies[self.colony(ref).name]

@@ -55,7 +55,7 @@ async def test_a_new_colony_is_created_with_its_place_and_owner(client: Any, hou
     [
         (b"{", 400, "malformed-json"),
         (b"[]", 422, "invalid-body"),
-        (b'{"name": "x"}', 422, "invalid-body"),
+        (b'{"path": "/x"}', 422, "invalid-body"),
         (b'{"name": "x", "path": 7}', 422, "invalid-body"),
         (b'{"name": "x", "path": "/", "colour": 1}', 422, "invalid-body"),
         (b'{"name": "../x", "path": "/"}', 422, "invalid-name"),

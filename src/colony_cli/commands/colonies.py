@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from colony_cli.commands.projects import repository
 from colony_cli.commands.sessions import agent_options, agent_settings, instruction_text
 from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, TABLE, Nearest, colony_argument, command
@@ -16,6 +17,7 @@ from colony_cli.waiting import Follower, Goal, broken, follow, up
 from colony_cli.words import clean, duration, plural
 from colony_core.errors import Invalid, NotFound, did_you_mean
 
+KINDS = ("auto", "jj", "git")
 STATES = ("spawning", "provisioning", "building", "running", "stopping", "stopped", "failed")
 
 
@@ -26,11 +28,15 @@ STATES = ("spawning", "provisioning", "building", "running", "stopping", "stoppe
         "colony spawn hello --from examples/hello-colony",
         "colony spawn api --template api-service --no-start",
         "colony spawn login --task 'Add JWT auth'",
+        "colony spawn agent-frontend --repo user/app --branch main",
     ),
     see=("colony init", "colony wait", "colony logs"),
 )
 @click.argument("name")
 @click.option("--from", "path", metavar="PATH", help="folder with colony.toml (default: this one)")
+@click.option("--repo", metavar="R", help="or a repository: a project, a folder, a URL, user/app")
+@click.option("--branch", metavar="B", help="with --repo: where its work begins (default: the repository's own)")
+@click.option("--workspace", type=Nearest(KINDS), metavar="K", help=f"with --repo: {', '.join(KINDS)}")
 @click.option("--template", metavar="T", help="start from a template where the folder names none")
 @click.option("--no-start", is_flag=True, help="record it only")
 @click.option("--no-wait", is_flag=True, help="do not wait until its services are up")
@@ -38,19 +44,26 @@ STATES = ("spawning", "provisioning", "building", "running", "stopping", "stoppe
 @click.option("--task", metavar="TEXT|-", help="the first instruction for its agent")
 @agent_options
 def spawn_command(
-    run: Run, name: str, *, path: str | None, template: str | None, no_start: bool, no_wait: bool, dry_run: bool,
-    task: str | None, **agent: Any,
+    run: Run, name: str, *, path: str | None, repo: str | None, branch: str | None, workspace: str | None,
+    template: str | None, no_start: bool, no_wait: bool, dry_run: bool, task: str | None, **agent: Any,
 ) -> int:  # fmt: skip
-    """Make a colony from a folder, with a network of its own, start its services, and give its agent a task."""
+    """Make a colony from a folder or a repository, with a network of its own, start its services, and give its agent a task."""
     settings = agent_settings(agent)
     if settings and task is None:
         raise Invalid("wrong-use", f"--{next(iter(settings)).replace('_', '-')} is for --task", "colony instruct NAME")
-    folder = _folder(path, template)
+    if repo is not None and path is not None:
+        raise Invalid("wrong-use", "--from and --repo are two places to work in", "give one of them")
+    if repo is None and (branch or workspace):
+        raise Invalid(
+            "wrong-use", f"--{'branch' if branch else 'workspace'} is for --repo", "colony spawn NAME --repo R"
+        )
+    folder = None if repo is not None else _folder(path, template)
     after = 0 if dry_run else run.last_event()
     text = None if task is None else instruction_text(task)
     asked = run.calls.spawn(
-        name, folder, template=template, start=not no_start, dry_run=dry_run, task=text, agent=settings
-    )
+        name, folder, template=template, start=not no_start, dry_run=dry_run, task=text, agent=settings,
+        repo=repo and repository(repo), branch=branch, workspace=workspace,
+    )  # fmt: skip
     view = run.ask(asked)
     if dry_run:
         run.output.result(view, lambda: _would(run, view))

@@ -7,7 +7,7 @@ import click
 
 from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, Duration, Nearest, colonies_argument, colony_argument, command
-from colony_cli.prompts import confirm
+from colony_cli.prompts import confirm, confirm_name
 from colony_cli.views import summary
 from colony_cli.waiting import Follower, Goal, applied, broken, down, each, follow, gone, settled, up, up_again
 from colony_cli.words import clean
@@ -88,13 +88,24 @@ def apply_command(run: Run, name: str | None, *, dry_run: bool, version: str | N
 @command(
     "rm",
     takes=ASKS | RESULT | {"yes"},
-    examples=("colony rm hello", "colony rm hello --dry-run", "colony rm web api --yes"),
+    examples=(
+        "colony rm hello",
+        "colony rm hello --dry-run",
+        "colony rm web api --yes",
+        "colony rm scout --keep-workspace",
+    ),
     see=("colony stop",),
 )
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="only tell what would be removed")
-def rm_command(run: Run, names: tuple[str, ...], *, dry_run: bool) -> int:
-    """Remove colonies: processes, network, record and log. Their folders stay as they are."""
+@click.option("--keep-workspace", is_flag=True, help="leave workspaces where they are")
+@click.option(
+    "--discard", multiple=True, metavar="NAME", help="a colony's name again, where work of its own may go with it"
+)
+def rm_command(
+    run: Run, names: tuple[str, ...], *, dry_run: bool, keep_workspace: bool, discard: tuple[str, ...]
+) -> int:
+    """Remove colonies: processes, network, record, log, and workspace. Folders of yours stay as they are."""
     views, code = each(run, names, lambda name: run.ask(run.calls.colony(name)))
     if not views:
         return code
@@ -102,14 +113,15 @@ def rm_command(run: Run, names: tuple[str, ...], *, dry_run: bool) -> int:
         run.output.results(views, lambda: _would_remove(run, views))
         return code
     listed = ", ".join(view["name"] for view in views)
-    question = f"Remove {listed}? Records and logs are deleted, folders stay."
+    gone = any(view.get("workspace") for view in views) and not keep_workspace
+    question = f"Remove {listed}? Records and logs are deleted, {'workspaces too, ' if gone else ''}folders stay."
     if not confirm(question, yes=run.yes, ask=run.output.ask):
         run.output.note("nothing removed")
         return 1
 
     def remove(name: str) -> dict[str, Any]:
         view = next(view for view in views if view["name"] == name)
-        run.ask(run.calls.remove(view["id"]), patience=None)
+        _remove(run, view, keep=keep_workspace, discard=name if name in discard else None)
         return {"id": view["id"], "name": name, "removed": True}
 
     removed, failure = each(run, tuple(view["name"] for view in views), remove)
@@ -145,6 +157,20 @@ def wait_command(run: Run, name: str | None, *, state: str) -> None:
     run.output.result(view, lambda: run.output.line(f"{clean(view['name'])} is {state}"))
 
 
+def _remove(run: Run, view: dict[str, Any], *, keep: bool, discard: str | None) -> None:
+    """Removes a colony; where work would be lost that exists nowhere else, whoever can answer is asked for its name."""
+    try:
+        run.ask(run.calls.remove(view["id"], keep_workspace=keep, discard=discard), patience=None)
+    except WrongState as error:
+        if error.code != "work-would-be-lost":
+            raise
+        lost = [*error.details.get("commits", ()), *error.details.get("files", ())]
+        run.output.note("\n".join([clean(error.message), *(f"  {clean(str(each))}" for each in lost)]))
+        if not confirm_name(view["name"], ask=run.output.ask):
+            raise
+        run.ask(run.calls.remove(view["id"], discard=view["name"]), patience=None)
+
+
 def _would_remove(run: Run, views: list[dict[str, Any]]) -> None:
     for view in views:
         run.output.line(f"would remove {clean(view['name'])}")
@@ -154,7 +180,8 @@ def _would_remove(run: Run, views: list[dict[str, Any]]) -> None:
         if view["address"]:
             run.output.would("network", f"would remove {view['namespace']}  {view['address']}")
         run.output.would("record", f"would delete {view['id']} and its log")
-        run.output.would("folder", f"stays: {view['source']}")
+        goes = view.get("workspace") is not None
+        run.output.would("workspace" if goes else "folder", f"{'would remove' if goes else 'stays:'} {view['source']}")
 
 
 def _goal(state: str) -> Goal:

@@ -2,11 +2,11 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from pathlib import Path
 
 import trio
+from sqlalchemy import Connection
 
 from colony_core import clock, naming
 from colony_core.errors import (
@@ -23,17 +23,18 @@ from colony_core.events import ColonyApplied, ColonyCreated, ColonyRemoved
 from colony_core.supervision import DynamicSupervisor, Event, SupervisionError
 from colony_core.supervision import LimitReached as RestartsReached
 from colony_core.views import ApplyView, NewColony
+from colony_core.workspaces import WorkspaceRecord, record_workspace
 
 from . import records
 from .changes import compare, version
 from .colony import Colony
+from .folders import check_template, manifest_in
 from .links import Links
-from .manifest import MANIFEST_FILE, Manifest, read_manifest, read_manifest_file
+from .manifest import Manifest
 from .means import Means
 from .records import ColonyRecord
 from .service import Service
 from .state import ColonyState, ServiceState, Verb, Wanted
-from .templates import load_templates
 
 MOST_COLONIES = 4000
 logger = logging.getLogger("colony.colonies")
@@ -51,7 +52,7 @@ class Colonies:
         self._by_id: dict[str, Colony] = {}
         self._by_name: dict[str, Colony] = {}
         self._reserved: set[str] = set()
-        self._links = Links(means, self.named)
+        self._links = Links(means, self.named, self._by_id.values)
 
     def __iter__(self) -> Iterator[Colony]:
         return iter(sorted(self._by_id.values(), key=lambda colony: colony.name))
@@ -104,23 +105,63 @@ class Colonies:
             )
         self._reserved.add(name)
         try:
-            manifest = await self._manifest(request.path, request.template)
-            self._links.check(name, owner, manifest)
-            colony = Colony(self._means, self._new_record(request, manifest, owner=owner), self._links)
+            record, workspace = await self._planned(request, owner=owner)
+            colony = Colony(self._means, record, self._links)
             if request.dry_run:
                 return colony
             with trio.CancelScope(shield=True):  # recorded and planted, or neither
-                await self._means.store.write(lambda connection: records.add(connection, colony.record))
+                await self._record(record, workspace)
                 await self._plant_new(colony)
-                await self._try_links()
-        except AlreadyExists as error:
-            raise _taken(name) from error
+                await self._links.try_renew()
         finally:
             self._reserved.discard(name)
         self._means.bus.publish(ColonyCreated(colony=name, colony_id=colony.id, owner=owner))
         if request.start and not self._means.closing:
             colony.ask_start()
         return colony
+
+    async def _planned(self, request: NewColony, *, owner: str) -> tuple[ColonyRecord, WorkspaceRecord | None]:
+        """What is to be recorded of a new colony, and of its workspace where it gets one: its manifest is read once that is there."""
+        colony_id = naming.new_colony_id()
+        if request.repo is None:
+            if request.branch is not None or request.workspace != "auto":
+                raise Invalid(
+                    "no-repository", "a branch or a kind of workspace needs a repository", "colony spawn NAME --repo R"
+                )
+            if request.path is None:
+                raise Invalid(
+                    "no-source", "a colony needs a folder or a repository", "give the path of a folder, or repo"
+                )
+            manifest = await self._manifest(request.path, request.template)
+            self._links.check(request.name, owner, manifest)
+            return self._new_record(colony_id, request, request.path, manifest, owner=owner), None
+        if request.path is not None:
+            raise Invalid("two-sources", "a colony works in a folder or on a repository, not both", "give one of them")
+        if request.template is not None:
+            await check_template(request.template, templates=self._means.config.folders.templates)
+        workspace = await self._means.workspaces.plan(
+            request.name,
+            colony_id,
+            repo=request.repo,
+            branch=request.branch,
+            kind=request.workspace,
+            owner=owner,
+            dry_run=request.dry_run,
+        )
+        return self._new_record(colony_id, request, workspace.path, Manifest(), owner=owner), workspace
+
+    async def _record(self, record: ColonyRecord, workspace: WorkspaceRecord | None) -> None:
+        def write(connection: Connection) -> None:
+            records.add(connection, record)
+            if workspace is not None:
+                record_workspace(connection, workspace)
+
+        try:
+            await self._means.store.write(write)
+        except AlreadyExists as error:
+            raise _taken(record.name) from error
+        if workspace is not None:
+            self._means.workspaces.planned(workspace)
 
     async def want(self, colony: Colony, wanted: Wanted, then: Callable[[], object]) -> None:
         """Writes down what is wanted of a colony, then asks for it with `then`. Cancelled, either both or neither has happened."""
@@ -148,7 +189,8 @@ class Colonies:
         """
         async with colony.deciding:
             self._check_takes_wishes(colony)
-            manifest = await self._manifest(colony.source, colony.record.template)
+            needed = self._means.workspaces.view(colony.id) is None
+            manifest = await self._manifest(colony.source, colony.record.template, needed=needed)
             self._links.check(colony.name, colony.record.owner, manifest)
             step = version(colony.manifest, manifest)
             if versions is not None and step not in versions:
@@ -173,7 +215,7 @@ class Colonies:
                     )
                 )
                 with trio.CancelScope(shield=True):
-                    await self._links.renew(self._by_id.values())
+                    await self._links.renew()
         return ApplyView(
             colony=colony.view(), changes=changes.sentences, restarted=restarted, dry_run=dry_run, version=step
         )
@@ -203,7 +245,7 @@ class Colonies:
         self._supervisor = supervisor
         for record in await self._means.store.read(records.living):
             await self._plant(Colony(self._means, record, self._links))
-        await self._try_links()  # before anything moves: what an earlier daemon opened is as it shall be
+        await self._links.try_renew()  # before anything moves: what an earlier daemon opened is as it shall be
         for colony in list(self._by_id.values()):
             if colony.wanted is Wanted.RUNNING:
                 colony.ask_start()
@@ -223,14 +265,6 @@ class Colonies:
         async with trio.open_nursery() as nursery:
             for colony in self._by_id.values():
                 nursery.start_soon(colony.halt)
-
-    async def _try_links(self) -> None:
-        """What stands in the way is shown with each link, and tried again at every change."""
-        try:
-            with trio.CancelScope(shield=True):
-                await self._links.renew(self._by_id.values())
-        except ColonyError as error:
-            logger.error("links between colonies are not as they should be: %s", error)
 
     async def _plant(self, colony: Colony) -> None:
         child = await self._supervisor.start_child(colony.tree_spec())
@@ -255,24 +289,27 @@ class Colonies:
             raise WrongState("colony-being-removed", f"colony “{colony.name}” is being removed", "colony ls")
 
     async def _forget(self, colony: Colony) -> None:
-        """The last step of a removal: log, record, index. The record goes after the log, so that a kill in between leaves none behind."""
+        """The last step of a removal: workspace, log, record, index; in this order, so that a kill in between leaves nothing unknown."""
         nothing = {
             "removed_at": clock.unix_now(),
             "manifest": Manifest(),
             "services": {},
         }  # a manifest may hold secrets
+        await self._means.workspaces.close(colony.id)
         await trio.to_thread.run_sync(partial(shutil.rmtree, self._means.log_folder(colony.id), ignore_errors=True))
         await self._means.store.write(lambda connection: records.change(connection, colony.id, **nothing))
         self._by_id.pop(colony.id, None)
         self._by_name.pop(colony.name, None)
-        await self._try_links()
+        await self._links.try_renew()
         colony.enter(ColonyState.STOPPED, "removed")
         self._means.bus.publish(ColonyRemoved(colony=colony.name, colony_id=colony.id, owner=colony.record.owner))
 
-    def _new_record(self, request: NewColony, manifest: Manifest, *, owner: str) -> ColonyRecord:
+    def _new_record(
+        self, colony_id: str, request: NewColony, source: str, manifest: Manifest, *, owner: str
+    ) -> ColonyRecord:
         now = clock.unix_now()
         return ColonyRecord(
-            id=naming.new_colony_id(),
+            id=colony_id,
             name=request.name,
             garden="local",
             owner=owner,
@@ -281,15 +318,15 @@ class Colonies:
             reason="" if request.start else "not started",
             since=now,
             created_at=now,
-            source=request.path,
+            source=source,
             template=request.template,
             manifest=manifest,
             services={},
         )
 
-    async def _manifest(self, folder: str, template: str | None) -> Manifest:
-        templates = await trio.to_thread.run_sync(load_templates, self._means.config.folders.templates)
-        return await trio.to_thread.run_sync(partial(_read, Path(folder), templates=templates, template=template))
+    async def _manifest(self, folder: str, template: str | None, *, needed: bool = True) -> Manifest:
+        templates = self._means.config.folders.templates
+        return await manifest_in(folder, templates=templates, template=template, needed=needed)
 
 
 def _ending() -> WrongState:
@@ -300,19 +337,3 @@ def _taken(name: str) -> AlreadyExists:
     return AlreadyExists(
         "name-taken", f"there is a colony “{name}” already", f"take another name, or: colony rm {name}"
     )
-
-
-def _read(folder: Path, *, templates: Mapping[str, str], template: str | None) -> Manifest:
-    """The manifest of a folder; a folder without one is run from a template alone, if one is named."""
-    if not folder.is_absolute():
-        raise Invalid(
-            "path-not-absolute", f"{folder} is not an absolute path", "give the whole path of the colony's folder"
-        )
-    if not folder.is_dir():
-        raise NotFound(
-            "folder-not-found", f"there is no folder {folder}", f"give the folder that holds {MANIFEST_FILE}"
-        )
-    path = folder / MANIFEST_FILE
-    if template is not None and not path.exists():
-        return read_manifest("[colony]\n", where=str(path), templates=templates, template=template)
-    return read_manifest_file(path, templates=templates, template=template)

@@ -12,7 +12,7 @@ play of asking and working is in it, and nowhere else.
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from math import inf
 
@@ -41,6 +41,7 @@ from colony_core.views import ColonyView, StepView
 from . import records, rests
 from .build import build
 from .changes import compare
+from .folders import manifest_in
 from .jobs import Job, Jobs
 from .launching import user_name
 from .links import Links
@@ -129,6 +130,7 @@ class Colony:
             steps=self.steps,
             services=tuple(service.view() for service in self.services.values()),
             links=self.links.views(self),
+            workspace=self.means.workspaces.view(self.id),
             notes=tuple(notes),
             limits=dict(self.manifest.limits),
             environment=dict(self.manifest.requirements),
@@ -304,10 +306,11 @@ class Colony:
         await self._remember()
 
     async def _come_up(self) -> None:
-        """Walls, build, services. Where a colony was up and its walls still stand, its services are found rather than started."""
+        """Workspace, walls, build, services. Where it was up and its walls still stand, its services are found rather than started."""
+        self.start_seconds, self.steps, self._began = None, (), trio.current_time()
+        made = await self._open_workspace()
         self._take_over(self.manifest)
         self.user_name = user_name(self.source)
-        self.start_seconds, self.steps, self._began = None, (), trio.current_time()
         self.cookies_told.clear()
         with self.span("cell", within=self.trace):
             cell: Cell = (await self._grown().start_child(ChildSpec(id=CELL, run=self._keep_cell, grace=30.0))).value
@@ -320,7 +323,7 @@ class Colony:
         await self._sweep_processes(spare=spare)
         await self._start_names()
         await self._grown().start_child(ChildSpec(id=TERMINALS, run=self.terminals.keep, grace=inf))
-        self.steps = tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
+        self.steps = made + tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
         await build(self, adopting=adopting)
         await self._reach(ColonyState.RUNNING, "starting")
         for rank in start_order(self._in_force.services):
@@ -331,6 +334,33 @@ class Colony:
                 else:
                     service.enter(ServiceState(resting["state"]), resting["reason"])
         self._running_reason()
+
+    async def _open_workspace(self) -> tuple[StepView, ...]:
+        """The working copy, where the colony has one of its own: the step of making it, if it had to be made."""
+        if self.means.workspaces.view(self.id) is None:
+            return ()
+        began, word = trio.current_time(), None
+        while word is None:
+            with suppress(KeeperLost):  # again, with the next keeper
+                word = await self.means.workspaces.open(self.id, self._tell_progress, self._read_workspace)
+        return (StepView(name="workspace", detail=word, seconds=trio.current_time() - began),) if word else ()
+
+    def _tell_progress(self, what: str) -> None:
+        if self.state is ColonyState.SPAWNING:
+            self.enter(ColonyState.SPAWNING, what)
+
+    async def _read_workspace(self) -> None:
+        """Takes over the manifest of a workspace that was just made; the workspace counts as made when this is written down."""
+        manifest = await manifest_in(
+            self.source,
+            templates=self.means.config.folders.templates,
+            template=self.record.template,
+            needed=False,
+        )
+        self.links.check(self.name, self.record.owner, manifest)
+        await self.means.store.write(lambda connection: records.change(connection, self.id, manifest=manifest))
+        self.manifest = manifest
+        await self.links.try_renew()
 
     async def _start_names(self) -> None:
         """Unless a service is a nameserver itself: it may want port 53 of every address."""

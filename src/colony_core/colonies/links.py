@@ -4,12 +4,14 @@ A link is one colony's wish, in its manifest. It is granted where both colonies 
 more than to be looked at, so that visibility does not suffice. A colony that is not to be looked at is for others as if it were not there.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
-from colony_core.errors import Invalid, NotAllowed
+from colony_core.errors import ColonyError, Invalid, NotAllowed
 from colony_core.isolation import Passage
 from colony_core.naming import COLONY_DOMAIN, colony_address_name
 from colony_core.views import LinkView
@@ -19,6 +21,8 @@ from .means import Means
 
 if TYPE_CHECKING:
     from .colony import Colony
+
+logger = logging.getLogger("colony.colonies")
 
 HERE = "127.0.0.1"
 """All services of one colony share a network."""
@@ -35,9 +39,12 @@ class _Verdict:
 class Links:
     """The links of all colonies of a house. Answered from memory, as things stand at that moment."""
 
-    def __init__(self, means: Means, named: Callable[[str], "Colony | None"]) -> None:
+    def __init__(
+        self, means: Means, named: Callable[[str], "Colony | None"], everyone: Callable[[], Iterable["Colony"]]
+    ) -> None:
         self._means = means
         self._named = named
+        self._everyone = everyone
 
     def check(self, name: str, owner: str, manifest: Manifest) -> None:
         """Raises Invalid (`link-to-itself`) or NotAllowed (`link-not-allowed`) for what can never be granted.
@@ -53,10 +60,18 @@ class Links:
                 message = f"colony “{name}” cannot be linked to “{link.colony}”, which belongs to somebody else"
                 raise NotAllowed("link-not-allowed", message, "link colonies of one owner: colony ls")
 
-    async def renew(self, colonies: Iterable["Colony"]) -> None:
+    async def renew(self) -> None:
         """Opens what the manifests of all colonies ask for and closes everything else. Raises Missing, Broken: see Isolation.allow."""
-        verdicts = [self._judge(colony, link) for colony in colonies for link in colony.manifest.links]
+        verdicts = [self._judge(colony, link) for colony in self._everyone() for link in colony.manifest.links]
         await self._means.isolation.allow(verdict.passage for verdict in verdicts if verdict.passage is not None)
+
+    async def try_renew(self) -> None:
+        """As `renew`; what stands in the way is shown with each link, and tried again at every change."""
+        try:
+            with trio.CancelScope(shield=True):
+                await self.renew()
+        except ColonyError as error:
+            logger.error("links between colonies are not as they should be: %s", error)
 
     def views(self, colony: "Colony") -> tuple[LinkView, ...]:
         """The links of a colony, each with the name and address it leads to, or why it leads nowhere."""

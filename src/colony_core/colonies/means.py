@@ -1,5 +1,6 @@
 """What every colony of a house shares: the kernel, the keeper, the store, the bus, the settings."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from colony_core.isolation import Isolation
 from colony_core.processes import Keeper
 from colony_core.store import Store
 from colony_core.tracing import NoTracer, Tracer
+from colony_core.workspaces import Tools, Workspaces
 
 
 class KeeperPost:
@@ -63,11 +65,23 @@ class Means:
     boot_id: str
     base_environment: Mapping[str, str]
     nameservers: Callable[[], tuple[str, ...]]
+    tools: Tools = attrs.field(factory=Tools)
     preview_port: int | None = None
     tracer: Tracer = attrs.field(factory=NoTracer)
     closing: bool = False
     ending: bool = False
     leaving: bool = False
+    workspaces: Workspaces = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.workspaces = Workspaces(
+            config=lambda: self.config,
+            store=self.store,
+            bus=self.bus,
+            get_keeper=self.keeper.get,
+            environment=os.environ,
+            tools=self.tools,
+        )
 
     def url(self, host: str) -> str | None:
         """The preview address of `host`, or None where no proxy runs."""

@@ -16,6 +16,7 @@ from colony_core import isolation, processes
 from colony_core.config import Config
 from colony_core.errors import ColonyError
 from colony_core.remote import Client, Target, calls
+from colony_core.workspaces import find_tools, shown_version
 
 State = Literal["ok", "warn", "broken"]
 RESOLV_CONF = Path("/etc/resolv.conf")
@@ -149,6 +150,23 @@ def _daemon(config: Config) -> Iterator[Finding]:
             )
 
 
+def _workspaces(config: Config) -> Iterator[Finding]:
+    tools = find_tools(os.environ.get("PATH"))
+    version = shown_version(tools.git_version)
+    mend = "" if tools.git else "sudo apt install git"
+    yield Finding("git", "ok" if tools.git else "broken", version or "not found", mend)
+    wanted = config.workspaces.kind
+    if tools.jj is None:
+        found = f"{shown_version(tools.jj_version)} is too old" if tools.jj_version else "not found"
+        state: State = "broken" if wanted == "jj" else "warn"
+        yield Finding("jj", state, f"{found}: workspaces are worktrees of git", "install jj: https://docs.jj-vcs.dev")
+    elif tools.colocates:
+        yield Finding("jj", "ok", f"{shown_version(tools.jj_version)}; git works in its workspaces too")
+    else:
+        found = f"{shown_version(tools.jj_version)}; {tools.why_not_colocated}"
+        yield Finding("jj", "warn", found, "install git 2.48 or newer")
+
+
 def _caddy(config: Config) -> Iterator[Finding]:
     caddy = config.caddy
     admin = Path(caddy.admin)
@@ -212,5 +230,6 @@ _CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     _folders,
     _daemon,
     _links,
+    _workspaces,
     _caddy,
 )

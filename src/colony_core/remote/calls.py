@@ -88,17 +88,24 @@ def colony(ref: str) -> Call:
 
 def spawn(
     name: str,
-    path: str,
+    path: str | None = None,
     *,
     template: str | None = None,
     start: bool = True,
     dry_run: bool = False,
     task: str | None = None,
     agent: Mapping[str, Any] | None = None,
+    repo: str | None = None,
+    branch: str | None = None,
+    workspace: str | None = None,
 ) -> Call:
-    """A new colony from the folder `path`, absolute and on the daemon's machine; `agent` as in `views.AgentSettings`."""
+    """A new colony from the folder `path`, absolute and on the daemon's machine; `agent` as in `views.AgentSettings`.
+
+    Or from a repository: `repo` is a project, a folder, a URL or `user/app`, `workspace` auto, jj or git.
+    """
     body = {"name": name, "path": path, "template": template, "start": start, "dry_run": dry_run}
-    return _post("/api/colonies", {**body, "task": task, "agent": agent or None}, reply="ColonyView")
+    source = {"repo": repo, "branch": branch, "workspace": workspace}
+    return _post("/api/colonies", {**body, **source, "task": task, "agent": agent or None}, reply="ColonyView")
 
 
 def start(ref: str) -> Call:
@@ -122,9 +129,66 @@ def apply(ref: str, *, dry_run: bool = False, version: str | None = None) -> Cal
     return attrs.evolve(asked, if_match=version)
 
 
-def remove(ref: str) -> Call:
-    """Stops a colony and forgets it; answers when it is gone."""
-    return Call(method="DELETE", path=_colony(ref))
+def remove(ref: str, *, keep_workspace: bool = False, discard: str | None = None) -> Call:
+    """Stops a colony and forgets it, its workspace too; answers when it is gone.
+
+    `discard` is its name, said where work that exists nowhere else may go with it.
+    """
+    query = {"keep_workspace": "true" if keep_workspace else None, "discard": discard}
+    return attrs.evolve(_get(_colony(ref), query), method="DELETE")
+
+
+def projects(*, limit: int | None = None, after: str | None = None) -> Call:
+    """The repositories that colonies work on."""
+    return _get("/api/projects", {"limit": limit, "after": after}, reply="ProjectView", many=True)
+
+
+def project(name: str) -> Call:
+    """One project."""
+    return _get(f"/api/projects/{_part(name)}", reply="ProjectView")
+
+
+def add_project(repo: str, *, name: str | None = None) -> Call:
+    """Begins to clone a repository; events tell how far it is."""
+    return _post("/api/projects", {"repo": repo, "name": name}, reply="ProjectView")
+
+
+def remove_project(name: str, *, discard: str | None = None) -> Call:
+    """Removes a project with its repository; `discard` as in `remove`."""
+    return attrs.evolve(_get(f"/api/projects/{_part(name)}", {"discard": discard}), method="DELETE")
+
+
+def diff(ref: str) -> Call:
+    """What a colony changed."""
+    return _get(f"{_colony(ref)}/diff", reply="DiffView")
+
+
+def history(ref: str) -> Call:
+    """The commits of a colony's own, the newest first."""
+    return _get(f"{_colony(ref)}/history", reply="CommitView", many=True)
+
+
+def describe(ref: str, message: str) -> Call:
+    """Gives a colony's newest change a message."""
+    return _post(f"{_colony(ref)}/describe", {"message": message}, reply="CommitView")
+
+
+def merge(
+    ref: str, *, target: str | None = None, message: str | None = None, ff: str | None = None, dry_run: bool = False
+) -> Call:
+    """Merges a colony's work into its target, or another branch; `ff` is auto, only or never."""
+    body = {"target": target, "message": message, "ff": ff, "dry_run": dry_run}
+    return _post(f"{_colony(ref)}/merge", body, reply="MergeView")
+
+
+def undo(ref: str, *, all: bool = False, to: str | None = None) -> Call:  # noqa: A002 - the API's word
+    """Takes back what is not committed, else the last commit; or `all`; or goes `to` a commit or ref."""
+    return _post(f"{_colony(ref)}/undo", {"all": all, "to": to}, reply="UndoView")
+
+
+def push(ref: str, *, branch: str | None = None, merged: bool = False) -> Call:
+    """Puts a colony's work onto a branch of its origin; `merged`: what its target is after merges."""
+    return _post(f"{_colony(ref)}/push", {"branch": branch, "merged": merged}, reply="PushView")
 
 
 def services(ref: str) -> Call:

@@ -14,8 +14,19 @@ what keeps a repository from running programs of its own in `safety`; both run t
 
 from .records import WorkspaceRecord
 from .records import add_workspace as record_workspace
+from .sources import PROJECT_PATTERN
 from .tools import Tools, find_tools
 from .tools import shown as shown_version
 from .workspaces import Kind, Loss, Workspaces
 
-__all__ = ["Kind", "Loss", "Tools", "WorkspaceRecord", "Workspaces", "find_tools", "record_workspace", "shown_version"]
+__all__ = [
+    "PROJECT_PATTERN",
+    "Kind",
+    "Loss",
+    "Tools",
+    "WorkspaceRecord",
+    "Workspaces",
+    "find_tools",
+    "record_workspace",
+    "shown_version",
+]

@@ -34,7 +34,14 @@ class GitWorkspace:
         head = await self._head(git)
         index = self._git_dir / PRIVATE_INDEX
         await self.repository.hands.do(
-            "cp", "--reflink=auto", "--", str(self._git_dir / "index"), str(index), cwd=self._git_dir, what="no room"
+            "cp",
+            "--reflink=auto",
+            "--preserve=timestamps",
+            "--",
+            str(self._git_dir / "index"),
+            str(index),
+            cwd=self._git_dir,
+            what="no room",
         )
         await git("add", "--all", "--", ".", index=index, what="a file of the workspace cannot be read")
         tree = (await git("write-tree", index=index)).text

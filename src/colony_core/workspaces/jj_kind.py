@@ -81,7 +81,7 @@ class JjWorkspace:
             raise conflicted(self.name, ", ".join(held.text.split()[:10]))
         if at.is_work:
             text = message or BY_DEFAULT.format(name=self.name)
-            await jj(*(("new",) if at.told and message is None else ("commit", "-m", text)))
+            await jj(*(("new",) if at.told and message is None else ("commit", f"--message={text}")))
             at = await self._at(jj)
         return at.tip
 
@@ -89,12 +89,12 @@ class JjWorkspace:
         jj = await self._jj()
         at = await self._at(jj)
         if at.is_work:
-            await jj("describe", "-r", "@", "-m", message)
+            await jj("describe", "-r", "@", f"--message={message}")
             return (await self._at(jj)).tip
         git = await self.repository.git()
         if await self.repository.is_elsewhere(git, at.tip, own=own_branch(self.name)):
             raise nothing_to_describe(self.name)
-        await jj("describe", "-r", at.tip, "-m", message)
+        await jj("describe", "-r", at.tip, f"--message={message}")
         return (await self._at(jj)).tip
 
     async def reset(self, commit: str) -> None:

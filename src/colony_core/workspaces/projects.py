@@ -113,18 +113,8 @@ class Projects:
         """Records a project and begins to clone it; durable when this returns. Raises AlreadyExists, Invalid, NotFound, Missing."""
         self.tools.need_git()
         source = await self._source(text)
-        chosen = check_project_name(name or source.name)
-        record = ProjectRecord(
-            name=chosen,
-            kind=source.kind,
-            url=source.url,
-            state="cloning",
-            reason="",
-            owner=owner,
-            created_at=clock.unix_now(),
-            author_name=NOBODY[0],
-            author_email=NOBODY[1],
-        )
+        record = self._new(source, name, owner)
+        chosen = record.name
         async with self._adding:
             if chosen in self._known:
                 raise AlreadyExists(
@@ -141,11 +131,13 @@ class Projects:
         self._tell(record)
         return record
 
-    async def find_or_add(self, text: str, *, owner: str) -> ProjectRecord:
-        """The project that is meant, made where there is none yet."""
+    async def find_or_add(self, text: str, *, owner: str, dry_run: bool = False) -> ProjectRecord:
+        """The project that is meant, made where there is none yet; a dry run only tells what would be."""
         known = self.known_as(text)
         if known is not None:
             return known
+        if dry_run:
+            return self._new(await self._source(text), None, owner)
         try:
             return await self.add(text, name=None, owner=owner)
         except AlreadyExists:
@@ -214,6 +206,19 @@ class Projects:
             home=home_of(user),
             author=author,
             inherited=self._environment if user is None else {},
+        )
+
+    def _new(self, source: Source, name: str | None, owner: str) -> ProjectRecord:
+        return ProjectRecord(
+            name=check_project_name(source.name if name is None else name),
+            kind=source.kind,
+            url=source.url,
+            state="cloning",
+            reason="",
+            owner=owner,
+            created_at=clock.unix_now(),
+            author_name=NOBODY[0],
+            author_email=NOBODY[1],
         )
 
     async def _source(self, text: str) -> Source:

@@ -60,8 +60,8 @@ class ProjectRecord:
 class WorkspaceRecord:
     """What the store knows of a colony's workspace.
 
-    `state`: planned (nothing of it need be there, anything may), ready, kept (its colony is gone, it stays). `kind` is what was asked for
-    until it is ready, `auto` included, and then what it is.
+    `state`: planned (nothing of it need be there, anything may), ready, kept (ready, and stays when its colony goes).
+    `kind` is what was asked for until it is ready, `auto` included, and then what it is.
     """
 
     colony_id: str
@@ -76,6 +76,11 @@ class WorkspaceRecord:
     base: str = ""
     colocated: bool = False
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it was there whole once."""
+        return self.state != "planned"
 
 
 def add_project(connection: Connection, record: ProjectRecord) -> None:

@@ -22,7 +22,8 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~%!$&'()*+,;=-]*(:[^@/]*)?")
 _TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|x-|oauth|.{40}", re.IGNORECASE)
 """What stands in the place of a user and is a secret."""
-_PROJECT = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9_])?")
+PROJECT_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9_])?$"
+_PROJECT = re.compile(PROJECT_PATTERN)
 _BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
 

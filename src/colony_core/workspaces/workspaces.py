@@ -4,8 +4,9 @@ Each verb is one piece of work on one workspace at a time; what changes refs of 
 What a colony had is kept under `refs/colony/<name>/<time>` before anything could lose it.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -15,8 +16,9 @@ import trio
 from colony_core import clock
 from colony_core.bus import Bus
 from colony_core.config import Config
-from colony_core.errors import AlreadyExists, ColonyError, Invalid, NotFound, WrongState
+from colony_core.errors import AlreadyExists, Broken, ColonyError, Invalid, NotFound, WrongState
 from colony_core.events import WorkspaceChanged
+from colony_core.processes import KeeperLost
 from colony_core.store import Store
 from colony_core.supervision import DynamicSupervisor
 from colony_core.views import (
@@ -48,6 +50,8 @@ from .sources import check_ref, is_commit
 from .tools import Tools
 
 Kind = Literal["auto", "jj", "git"]
+logger = logging.getLogger("colony.workspaces")
+
 MOST_LOST = 20
 """So many commits and files are named where work would be lost."""
 
@@ -98,6 +102,10 @@ class Workspaces:
         """Every project, by name."""
         return tuple(self.project_view(record) for record in self.projects)
 
+    async def add_project(self, repo: str, *, name: str | None, owner: str) -> ProjectView:
+        """Records a project and begins to clone it; durable when this returns. Raises AlreadyExists, Invalid, NotFound, Missing."""
+        return self.project_view(await self.projects.add(repo, name=name, owner=owner))
+
     def project_view(self, record: ProjectRecord) -> ProjectView:
         """What the outside sees of a project."""
         using = sorted(
@@ -136,9 +144,17 @@ class Workspaces:
     # ---- a colony's workspace
 
     async def plan(
-        self, colony: str, colony_id: str, *, repo: str, branch: str | None, kind: Kind, owner: str
+        self,
+        colony: str,
+        colony_id: str,
+        *,
+        repo: str,
+        branch: str | None,
+        kind: Kind,
+        owner: str,
+        dry_run: bool = False,
     ) -> WorkspaceRecord:
-        """What is to be made for a new colony; to be recorded with it (`records.add_workspace`). Clones what is not known yet.
+        """What is to be made for a new colony; to be recorded with it (`record_workspace`). Clones what is not known yet, if not a dry run.
 
         Raises Invalid, NotFound, Missing, AlreadyExists (`workspace-taken`).
         """
@@ -153,7 +169,10 @@ class Workspaces:
                 f"{path} is there already, kept of an earlier colony",
                 "take another name, or move it away",
             )
-        project = await self.projects.find_or_add(repo, owner=owner)
+        known = self.projects.known_as(repo)
+        if known is not None and known.owner != owner and self._config().access.others != "look":
+            raise NotFound("project-not-found", f"there is no project {repo[:80]!r}", "colony project ls")
+        project = await self.projects.find_or_add(repo, owner=owner, dry_run=dry_run)
         return WorkspaceRecord(
             colony_id=colony_id,
             colony=colony,
@@ -184,20 +203,26 @@ class Workspaces:
             notes=record.notes,
         )
 
-    async def open(self, colony_id: str, tell: Callable[[str], object]) -> str:
+    async def open(
+        self, colony_id: str, tell: Callable[[str], object], then: Callable[[], Awaitable[None]] | None = None
+    ) -> str:
         """Sees to it that the workspace is there; gives a word on what was made, or nothing where nothing was to do.
+
+        What was made counts as made once `then` has returned.
 
         Begun anew after a kill or a cancellation at any moment. One that was deleted by hand is made again from its last commit.
         """
         async with self._lock(colony_id):
             record = self._record(colony_id)
             path = Path(record.path)
-            if record.state == "ready" and is_there(path):
+            if record.is_made and is_there(path):
                 return ""
             repository = await self.projects.ready(record.project, tell)
             tell(f"makes a workspace of {record.project}")
             async with self.projects.lock(record.project):
                 made = await self._make(record, repository)
+            if then is not None:
+                await then()
             await self._change(made)
         self._tell(made, "made", _word(made))
         return _word(made)
@@ -208,7 +233,7 @@ class Workspaces:
         colocated = kind == "jj" and self.projects.tools.colocates
         workspace = self._workspace(attrs.evolve(record, kind=kind, colocated=colocated), repository)
         notes: list[str] = []
-        last = await workspace.last() if record.state == "ready" else None
+        last = await workspace.last() if record.is_made else None
         if last is not None:
             commit, base, target = last, record.base, record.target
             notes.append("it was deleted by hand, and is made anew from its last commit")
@@ -268,9 +293,8 @@ class Workspaces:
 
     async def describe(self, colony_id: str, message: str) -> CommitView:
         """Gives the newest change a message; what is not committed is by that. Raises WrongState (`nothing-to-describe`)."""
-        text = _message(message)
         async with self._at_work(colony_id) as (_, repository, workspace):
-            commit = await workspace.describe(text)
+            commit = await workspace.describe(_message(message))
             git = await repository.git()
             parent = await repository.commit_of(git, f"{commit}^")
             [view] = (await repository.history(git, parent or commit, commit))[:1] or [None]
@@ -337,9 +361,9 @@ class Workspaces:
 
     async def undo(self, colony_id: str, request: UndoRequest) -> UndoView:
         """Takes back what is not committed, else the last commit; or everything; or goes to a commit. The state before is kept."""
-        if request.all and request.to:
-            raise Invalid("wrong-use", "undo goes back to the base or to a commit, not both", "give one of them")
         async with self._at_work(colony_id) as (record, repository, workspace):
+            if request.all and request.to:
+                raise Invalid("wrong-use", "undo goes back to the base or to a commit, not both", "give one of them")
             snapshot = await workspace.snapshot()
             git = await repository.git()
             base = await self._parted(record, repository, snapshot.commit)
@@ -393,14 +417,26 @@ class Workspaces:
         record = self._records.get(colony_id)
         if record is None or record.state != "ready" or confirm == record.colony:
             return
+        name = record.colony
         async with self._lock(colony_id):
-            loss, _ = await self._loss(record)
+            try:
+                loss, _ = await self._loss(record)
+            except Broken as error:
+                message = f"whether {name} holds work that exists nowhere else cannot be told: {error.message}"
+                hint = f"mend that, or colony rm {name} --discard {name}"
+                raise WrongState("work-would-be-lost", message, hint, details={"name": name}) from error
         if loss:
-            hint = f"colony merge {record.colony}, colony push {record.colony}, or colony rm {record.colony} --discard {record.colony}"
-            raise _would_be_lost(record.colony, loss, hint)
+            hint = f"colony merge {name}, colony push {name}, or colony rm {name} --discard {name}"
+            raise _would_be_lost(name, loss, hint)
 
-    async def close(self, colony_id: str, *, keep: bool) -> str:
-        """Removes a colony's workspace, or with `keep` leaves it where it is; gives the ref under which its work is kept, if it had any.
+    async def set_kept(self, colony_id: str, keep: bool) -> None:
+        """Writes down whether a workspace stays when its colony goes."""
+        record = self._records.get(colony_id)
+        if record is not None and record.is_made:
+            await self._change(attrs.evolve(record, state="kept" if keep else "ready"))
+
+    async def close(self, colony_id: str) -> str:
+        """Removes a colony's workspace, unless it is to be kept; gives the ref under which its work is kept, if it had any of its own.
 
         Begun anew after a kill at any moment; the ref comes first. A project that is gone took the work with it.
         """
@@ -408,10 +444,10 @@ class Workspaces:
         if record is None or record.state == "kept":
             return ""
         async with self._lock(colony_id):
-            if keep and record.state == "ready":
-                await self._change(attrs.evolve(record, state="kept"))
-                return ""
-            ref = await self._take_away(record)
+            ref = None
+            while ref is None:
+                with suppress(KeeperLost):  # again, with the next keeper
+                    ref = await self._take_away(record)
             await self._store.write(lambda connection: records.forget_workspace(connection, colony_id))
             del self._records[colony_id]
         self._locks.pop(colony_id, None)
@@ -427,17 +463,25 @@ class Workspaces:
             await clear_folder(path, self.projects.hands_for(keeper_of(path)))
             return ""
         async with self.projects.lock(record.project):
-            if record.state == "ready":
-                loss, last = await self._loss(record)
-                if loss and last is not None:
-                    ref = await repository.keep(await repository.git(), last, record.colony)
+            if record.is_made:
+                ref = await self._keep_work(record, repository)
             await clear_folder(path, repository.hands)
-            if record.kind != "auto" or record.state == "ready":
-                await self._workspace(record, repository).forget()
-            else:
-                await self._workspace(attrs.evolve(record, kind="git"), repository).forget()
-                await self._workspace(attrs.evolve(record, kind="jj"), repository).forget()
+            kinds = (record.kind,) if record.is_made else ("git", "jj")  # of a half-made one nobody knows
+            for kind in kinds:
+                await self._workspace(attrs.evolve(record, kind=kind), repository).forget()
         return ref
+
+    async def _keep_work(self, record: WorkspaceRecord, repository: Repository) -> str:
+        """Whoever asked for the end was told what would be lost: what cannot be kept, since the repository is broken, goes."""
+        try:
+            loss, last = await self._loss(record)
+            if loss and last is not None:
+                return await repository.keep(await repository.git(), last, record.colony)
+        except KeeperLost:
+            raise
+        except Broken as error:
+            logger.error("the work of %s could not be kept: %s", record.colony, error)
+        return ""
 
     async def _loss(self, record: WorkspaceRecord) -> tuple[Loss, str | None]:
         """What would be lost with a workspace, and the commit that holds all of it."""
@@ -466,7 +510,7 @@ class Workspaces:
     async def _at_work(self, colony_id: str) -> AsyncIterator[tuple[WorkspaceRecord, Repository, Workspace]]:
         async with self._lock(colony_id):
             record = self._record(colony_id)
-            if record.state != "ready":
+            if not record.is_made:
                 raise WrongState(
                     "workspace-not-ready",
                     f"the workspace of “{record.colony}” is not made yet",

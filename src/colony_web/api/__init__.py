@@ -2,7 +2,22 @@
 
 from colony_web.routes import Route
 
-from . import audit, backends, colonies, events, logins, logs, services, sessions, system, terminals, tokens, usage
+from . import (
+    audit,
+    backends,
+    colonies,
+    events,
+    logins,
+    logs,
+    projects,
+    services,
+    sessions,
+    system,
+    terminals,
+    tokens,
+    usage,
+    workspaces,
+)
 
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
@@ -10,6 +25,8 @@ ROUTES: tuple[Route, ...] = (
     *services.ROUTES,
     *terminals.ROUTES,
     *sessions.ROUTES,
+    *projects.ROUTES,
+    *workspaces.ROUTES,
     *logs.ROUTES,
     *events.ROUTES,
     *tokens.ROUTES,

@@ -32,6 +32,14 @@ class ListQuery:
     after: After | None = None
 
 
+@attrs.frozen(kw_only=True)
+class RemoveQuery:
+    """What becomes of its workspace: it stays, or, with the colony's own name as `discard`, goes with all that is in it."""
+
+    keep_workspace: bool = False
+    discard: str | None = None
+
+
 async def list_colonies(house: House, call: Call) -> Reply:
     """Colonies, by name: all that the caller sees, or those of a state, an owner, a name."""
     query: ListQuery = call.query
@@ -47,7 +55,7 @@ async def list_colonies(house: House, call: Call) -> Reply:
 
 
 async def create_colony(house: House, call: Call) -> Reply:
-    """Makes a colony from a folder. Answers once it is recorded; events tell of its start. A dry run checks all and makes nothing."""
+    """Makes a colony from a folder or of a repository. Answers once it is recorded; events tell the rest. A dry run makes nothing."""
     note_target(call.body.name[:200])
     view = await house.spawn(call.body, owner=call.identity.person)
     if call.body.dry_run:
@@ -86,8 +94,12 @@ async def apply_colony(house: House, call: Call) -> Reply:
 
 
 async def remove_colony(house: House, call: Call) -> None:
-    """Stops the colony and removes its record, walls and log. Answers when it is gone."""
-    await house.remove(call.path["ref"])
+    """Stops the colony and removes its record, walls, log and workspace. Answers when it is gone.
+
+    Refused (`work-would-be-lost`) where the workspace holds work that exists nowhere else, unless that is said to go.
+    """
+    query: RemoveQuery = call.query
+    await house.remove(call.path["ref"], keep_workspace=query.keep_workspace, discard=query.discard)
 
 
 def checked_grace(body: StopRequest) -> float | None:
@@ -148,11 +160,12 @@ ROUTES = (
         method="DELETE",
         rule="/api/colonies/<ref>",
         handler=remove_colony,
+        query=RemoveQuery,
         returns=None,
         status=204,
         tag="colonies",
         roles=CHANGING,
-        problems=(404,),
+        problems=(404, 409),
     ),
     _change("start", start_colony),
     _change("stop", stop_colony, StopRequest),

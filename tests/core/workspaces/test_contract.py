@@ -249,7 +249,7 @@ async def test_work_that_is_nowhere_else_is_asked_about_and_kept(room: Room, ori
     assert raised.value.code == "work-would-be-lost"
     assert set(raised.value.details["files"]) == ({"b.txt", "c.txt"} if kind == "jj" else {"c.txt"})
     await room.workspaces.check_loss("scout", confirm="scout")
-    ref = await room.workspaces.close("scout", keep=False)
+    ref = await room.workspaces.close("scout")
     assert ref.startswith("refs/colony/scout/20")
     assert room.shared("app", "show", f"{ref}:c.txt") == "2"
     assert room.shared("app", "show", f"{ref}:b.txt") == "1"
@@ -266,7 +266,7 @@ async def test_work_that_was_merged_or_pushed_is_not_asked_about(room: Room, ori
     await room.workspaces.push("two", PushRequest())
     for name in ("one", "two"):
         await room.workspaces.check_loss(name, confirm=None)
-        assert await room.workspaces.close(name, keep=False) == ""
+        assert await room.workspaces.close(name) == ""
     assert room.workspaces.view("one") is None
     assert "worktrees" not in room.shared("app", "worktree", "list")
 
@@ -274,7 +274,8 @@ async def test_work_that_was_merged_or_pushed_is_not_asked_about(room: Room, ori
 async def test_a_workspace_that_is_kept_stays_and_its_name_is_taken(room: Room, origin: Repo, kind: str) -> None:
     folder = await room.spawn("scout", origin.folder, kind=kind)
     (folder / "b.txt").write_text("1")
-    assert await room.workspaces.close("scout", keep=True) == ""
+    await room.workspaces.set_kept("scout", True)
+    assert await room.workspaces.close("scout") == ""
     assert (folder / "b.txt").read_text() == "1"
     with pytest.raises(AlreadyExists) as raised:
         await room.spawn("scout", origin.folder, kind=kind)
@@ -300,7 +301,7 @@ async def test_a_workspace_deleted_by_hand_is_told_and_made_anew_from_its_last_c
     assert view is not None
     assert "deleted by hand" in view.notes[0]
     shutil.rmtree(folder)
-    ref = await room.workspaces.close("scout", keep=False)
+    ref = await room.workspaces.close("scout")
     assert room.shared("app", "show", f"{ref}:b.txt") == "1"
 
 

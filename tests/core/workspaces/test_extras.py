@@ -71,7 +71,7 @@ async def test_submodules_are_checked_out_and_are_no_change(room: Room, origin: 
     (folder / "b.txt").write_text("1")
     await room.merge("scout")
     assert "160000" in room.shared("app", "ls-tree", "main", "lib")
-    await room.workspaces.close("scout", keep=False)
+    await room.workspaces.close("scout")
     assert not folder.exists()
 
 
@@ -171,7 +171,7 @@ async def test_with_an_older_git_a_workspace_of_jj_is_not_colocated_and_says_why
         assert room.file("app", "main", "b.txt") == "1"
         assert room.file("app", "main", "c.txt") == "2"
         for name in ("scout", "beside"):
-            assert await room.workspaces.close(name, keep=False) == ""
+            assert await room.workspaces.close(name) == ""
 
 
 async def test_the_oldest_git_here_does_all_of_it(open_room: Callable[..., Any], origin: Repo) -> None:
@@ -182,7 +182,7 @@ async def test_the_oldest_git_here_does_all_of_it(open_room: Callable[..., Any],
         assert (await room.merge("one")).outcome == "fast-forward"
         assert (await room.merge("two")).outcome == "merged"
         await room.workspaces.push("two", PushRequest())
-        await room.workspaces.close("one", keep=False)
+        await room.workspaces.close("one")
 
 
 def test_a_program_that_is_not_there_or_says_nonsense_is_none(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ async def test_a_repository_of_another_user_is_cloned_kept_and_worked_on_in_thei
         (folder / "b.txt").write_text("1")
         os.chown(folder / "b.txt", nobody.pw_uid, nobody.pw_gid)
         await room.workspaces.push("scout", PushRequest())
-        await room.workspaces.close("scout", keep=False)
+        await room.workspaces.close("scout")
         assert not folder.exists()
 
 

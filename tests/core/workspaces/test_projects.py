@@ -170,7 +170,7 @@ async def test_a_project_at_work_stays_and_one_with_unpushed_work_asks_for_its_n
     assert raised.value.code == "project-in-use"
     (folder / "b.txt").write_text("1")
     await room.merge("scout")
-    await room.workspaces.close("scout", keep=False)
+    await room.workspaces.close("scout")
     with pytest.raises(WrongState) as raised:
         await room.workspaces.remove_project("app", confirm=None)
     assert raised.value.code == "work-would-be-lost"
@@ -210,7 +210,7 @@ async def test_a_workspace_that_was_half_made_is_made_anew(
         await room.workspaces.open("scout", lambda _: None)
         assert not (folder / "rubbish").exists()
         assert (await room.workspaces.diff("scout")).files == ()
-        await room.workspaces.close("scout", keep=False)
+        await room.workspaces.close("scout")
         assert not folder.exists()
 
 

@@ -73,5 +73,5 @@ async def test_ten_edit_at_once_and_are_merged_one_after_another(room: Room, ori
     await room.workspaces.push(loser, PushRequest(merged=True, branch="together"))
     assert origin.git("rev-parse", "together") == room.shared("app", "rev-parse", "main")
     for name in TEN:
-        assert await room.workspaces.close(name, keep=False) == ""
+        assert await room.workspaces.close(name) == ""
     assert room.shared("app", "worktree", "list").count("\n") == 0

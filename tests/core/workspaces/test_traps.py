@@ -115,8 +115,8 @@ async def use_every_verb(room: Room, name: str, folder: Path) -> None:
     await room.merge(name)
     with pytest.raises(WrongState):
         await room.merge("other")
-    await room.workspaces.close("other", keep=False)
-    await room.workspaces.close(name, keep=False)
+    await room.workspaces.close("other")
+    await room.workspaces.close(name)
 
 
 async def test_nothing_that_is_planted_runs(room: Room, origin: Repo, kind: str, traps: Traps) -> None:
@@ -209,7 +209,7 @@ async def test_links_and_odd_names_in_a_working_copy_lead_nowhere(
     names = {each.path for each in (await room.workspaces.diff("scout")).files}
     assert names == {"link", "--upload-pack=x", "new\nline", "\x1b[31mred", "closed/file"}
     await room.merge("scout")
-    await room.workspaces.close("scout", keep=False)
+    await room.workspaces.close("scout")
     assert not folder.exists()
     assert (outside / "precious").read_text() == "mine"
 
@@ -224,7 +224,7 @@ async def test_a_workspace_that_became_a_link_is_removed_as_a_link(room: Room, o
     with pytest.raises(WrongState) as raised:
         await room.workspaces.diff("scout")
     assert raised.value.code == "workspace-gone"
-    await room.workspaces.close("scout", keep=False)
+    await room.workspaces.close("scout")
     assert (outside / "precious").read_text() == "mine"
     assert not folder.is_symlink()
 
@@ -253,6 +253,27 @@ async def test_a_repository_whose_files_look_like_options_is_a_repository(room: 
     (folder / "-rf").write_text("3")
     await room.merge("scout")
     assert room.file("app", "feature/--x", "-rf") == "3"
+
+
+async def test_a_message_that_looks_like_options_is_a_message(room: Room, origin: Repo, kind: str) -> None:
+    folder = await room.spawn("scout", origin.folder, kind=kind)
+    for text in ("--amend", "-m x", "--message=y\n\n--reset-author"):
+        (folder / "work.txt").write_text(text)
+        await room.workspaces.describe("scout", text)
+        assert (await room.workspaces.history("scout"))[0].message == text
+    (folder / "work.txt").write_text("last")
+    await room.merge("scout", message="--no-edit", ff="never")
+    assert room.shared("app", "log", "-1", "--format=%s", "main") == "--no-edit"
+
+
+async def test_a_file_changed_within_the_second_of_the_checkout_is_a_change(room: Room, origin: Repo) -> None:
+    """git goes by the second, and by whether the index is newer: a copy of it must not be."""
+    folder = await room.spawn("scout", origin.folder, kind="git")
+    for text in ("one\nTWO\nthree\n", "ONE\ntwo\nthree\n"):
+        (folder / "a.txt").write_text("one\ntwo\nthree\n")
+        run_git(folder, "checkout", "-q", "-f", "HEAD")
+        (folder / "a.txt").write_text(text)
+        assert [each.path for each in (await room.workspaces.diff("scout")).files] == ["a.txt"]
 
 
 async def test_programs_hear_of_nothing_in_our_environment_and_ask_nobody(
