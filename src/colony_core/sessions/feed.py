@@ -18,7 +18,7 @@ from colony_core.supervision import Status
 
 from . import records
 from .records import FeedLine
-from .telling import Line, event_type
+from .telling import MOST_TOLD, Line, bounded, event_type
 
 logger = logging.getLogger("colony.sessions")
 
@@ -84,11 +84,25 @@ class Feed:
         self._bring(_Waiting(whose, kept, told_as or event_type(line.kind)))
         return number
 
+    async def tell(self, whose: Whose, line: Line) -> None:
+        """Takes a line that is told in its turn and never kept."""
+        await self._room()
+        told = FeedLine(
+            seq=0, colony_id=whose.colony_id, at=clock.unix_now(), kind=line.kind, content=line.content, data=line.data
+        )
+        self._bring(_Waiting(whose, told, event_type(line.kind)))
+
     async def piece(self, whose: Whose, text: str) -> None:
         """Takes a piece of a text that is being written: told in its turn, never kept."""
         await self._room()
         last = self._waiting[-1] if self._waiting else None
-        if last is not None and last.line.seq == 0 and last.whose == whose and not self._keeping.locked():
+        if (
+            last is not None
+            and last.told_as == "text_delta"
+            and last.line.seq == 0
+            and last.whose == whose
+            and not self._keeping.locked()
+        ):
             joined = attrs.evolve(last.line, content=last.line.content + text)
             self._waiting[-1] = attrs.evolve(last, line=joined)
             return
@@ -168,10 +182,10 @@ class Feed:
                 colony_id=whose.colony_id,
                 owner=whose.owner,
                 event_type=waiting.told_as,
-                content=line.content,
+                content=line.content if len(line.content) <= MOST_TOLD else f"{line.content[:MOST_TOLD]}…",
                 timestamp=int(line.at * 1000),
                 line=line.seq,
-                data=dict(line.data),
+                data=bounded(dict(line.data), MOST_TOLD),
             )
         )
 

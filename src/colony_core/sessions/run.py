@@ -30,7 +30,7 @@ from .purses import Allowance
 from .records import Approval
 from .settings import Resolved
 from .state import State, goes_without_asking
-from .telling import Line, line_of, tool_summary, usage_line
+from .telling import MOST_CONTENT, Line, bounded, line_of, tool_summary, usage_line
 
 if TYPE_CHECKING:
     from .session import Session
@@ -72,6 +72,9 @@ class Watch:
             ended = await self._read()
             nursery.cancel_scope.cancel()
         await self._use()
+        used = self._allowance.used
+        if used.usd or used.tokens:
+            await self._session.feed.add(self._session.whose, usage_line(used.usd, used.turns, used.tokens))
         await self._session.void(self._open)
         self._open.clear()
         return ended
@@ -143,7 +146,7 @@ class Watch:
             tool=asked.tool,
             kind=asked.kind,
             summary=summary,
-            input=asked.input,
+            input=bounded(asked.input, MOST_CONTENT),
             asked_at=clock.unix_now(),
         )
         if goes_without_asking(self._resolved.config.permissions, asked.kind):
@@ -160,7 +163,7 @@ class Watch:
         self._count_time()
         await session.write(partial(records.ask, approval=approval))
         self._open[approval.id] = approval
-        question = {"id": approval.id, "tool": asked.tool, "input": asked.input, "tool_kind": asked.kind}
+        question = {"id": approval.id, "tool": asked.tool, "input": dict(approval.input), "tool_kind": asked.kind}
         await session.feed.add(session.whose, Line(kind="approval", content=summary, data=question))
         await session.enter(State.WAITING, f"wants to use {summary}")
 
@@ -210,7 +213,7 @@ class Watch:
         if used != before:
             await self._session.write(self._allowance.use(used))
             if (used.usd, used.tokens, used.turns) != (before.usd, before.tokens, before.turns):
-                await self._session.feed.add(self._session.whose, usage_line(used.usd, used.turns, used.tokens))
+                await self._session.feed.tell(self._session.whose, usage_line(used.usd, used.turns, used.tokens))
         await self._judge()
 
     async def _judge(self) -> None:

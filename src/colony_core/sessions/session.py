@@ -143,6 +143,8 @@ class Session:
         check_instruction(request)
         async with self.deciding:
             colony, name = self.colony, self.colony.name
+            if colony.means.closing:
+                raise WrongState("house-ending", "the daemon is shutting down", "start it again: colony serve")
             if self.state in BUSY:
                 raise WrongState("agent-working", f"the agent of “{name}” is {self.state}", f"colony interrupt {name}")
             if colony.wanted is not Wanted.RUNNING or colony.state is ColonyState.FAILED:
@@ -166,10 +168,11 @@ class Session:
                 kept = attrs.evolve(kept, vendor_session=None, backend="")
             data = {"by": by, "follow_up": follow_up}
             kept = attrs.evolve(kept, result="", code="", evidence=(), receipt=None)
-            await self.store.write(partial(records.put, record=attrs.evolve(kept, state=State.WORKING.value)))
-            await self.enter(State.WORKING, "", record=kept)
-            await self.feed.add(self.whose, Line(kind="instruction", content=request.instruction, data=data))
-            await self._sessions.start(self)
+            with trio.CancelScope(shield=True):  # written down and begun, or neither
+                await self.store.write(partial(records.put, record=attrs.evolve(kept, state=State.WORKING.value)))
+                await self.enter(State.WORKING, "", record=kept)
+                await self.feed.add(self.whose, Line(kind="instruction", content=request.instruction, data=data))
+                await self._sessions.start(self)
 
     async def interrupt(self, *, by: str) -> None:
         """Asks the agent to stop; it is idle when it has. Raises WrongState where it does not work."""

@@ -33,6 +33,9 @@ from .state import BUSY
 
 GRACE_SECONDS = 15.0
 MOST_LINES = 1000
+CHECKED_SECONDS = 60.0
+NOT_KEPT = frozenset({"hld"})
+"""A daemon that answered may be gone at any moment; asking it costs a millisecond."""
 
 
 async def _no_fingerprint(colony: Colony) -> str | None:
@@ -64,6 +67,7 @@ class Sessions:
         self._colonies = colonies
         self._backends = dict(backends)
         self._by_colony: dict[str, Session] = {}
+        self._healths: dict[tuple[str, str], tuple[Health | None, float]] = {}
         self._runs: DynamicSupervisor
 
     async def load(self) -> None:
@@ -207,11 +211,22 @@ class Sessions:
         healths: dict[str, Health] = {}
         for name in candidates(wanted):
             if name in self._backends:
-                healths[name] = await self._backends[name].check(environment)
+                healths[name] = await self._checked(name, environment)
                 if healths[name].ready:
                     break
         choice = choose_backend(wanted, healths)
         return self._backends[choice.name], choice.why
+
+    async def _checked(self, name: str, environment: Mapping[str, str]) -> Health:
+        """How a backend is; a program that was there a moment ago is not asked again."""
+        key = (name, environment.get("PATH", ""))
+        kept, at = self._healths.get(key, (None, 0.0))
+        if kept is not None and trio.current_time() - at < CHECKED_SECONDS:
+            return kept
+        health = await self._backends[name].check(environment)
+        if health.ready and name not in NOT_KEPT:
+            self._healths[key] = health, trio.current_time()
+        return health
 
     # ---- the work
 

@@ -24,6 +24,8 @@ from colony_core.backends import (
 
 MOST_CONTENT = 64 * 2**10
 """Characters of one line of a feed; more is cut, and said to be."""
+MOST_TOLD = 16 * 2**10
+"""Characters of an event, whose line in the feed has all of it."""
 MOST_SUMMARY = 200
 STATUS = {"done": "completed", "failed": "failed", "stopped": "interrupted"}
 """The seeds' words for the ends of a run."""
@@ -60,7 +62,7 @@ def line_of(happening: Happening, tools: dict[str, str]) -> Line | None:
         case ToolUse():
             tools[happening.id] = happening.name
             data = {"id": happening.id, "tool": happening.name, "tool_kind": happening.kind}
-            data |= {"input": _small(happening.input)} | _within(happening.parent)
+            data |= {"input": bounded(happening.input, MOST_CONTENT)} | _within(happening.parent)
             content = tool_summary(happening.name, happening.input)
             if content == happening.name and happening.title:
                 content = f"{happening.name}: {_cut(happening.title, MOST_SUMMARY)}"
@@ -109,6 +111,21 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _small(value: dict[str, Any]) -> dict[str, Any]:
-    """A tool's input without its bulk: long texts are cut."""
-    return {key: _most(each) if isinstance(each, str) else each for key, each in value.items()}
+def bounded(value: Any, most: int) -> Any:
+    """A plain value whose texts together have about `most` characters at most; what is beyond is left out, and said to be."""
+    left = most
+
+    def cut(each: Any) -> Any:
+        nonlocal left
+        if isinstance(each, str):
+            kept = _cut(each, max(left, 1))
+            left -= len(kept)
+            return kept
+        if left <= 0 and isinstance(each, (dict, list)):
+            return "…"
+        left -= 1
+        if isinstance(each, dict):
+            return {_cut(str(key), MOST_SUMMARY): cut(inner) for key, inner in each.items()}
+        return [cut(inner) for inner in each] if isinstance(each, list) else each
+
+    return cut(value)

@@ -1,7 +1,12 @@
 """What agents do, in the words that the outside reads."""
 
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from colony_core.backends import Ended, Notice, Text, ToolResult, ToolUse, Usage
-from colony_core.sessions.telling import event_type, line_of, tool_summary, usage_line
+from colony_core.sessions.telling import bounded, event_type, line_of, tool_summary, usage_line
 
 
 def test_a_tool_use_is_told_with_what_says_most_of_its_input() -> None:
@@ -41,3 +46,32 @@ def test_what_is_no_line_of_its_own_gives_none() -> None:
 def test_money_is_told_with_turns_and_tokens() -> None:
     assert usage_line(0.125, 1, 12_345).content == "$0.12, 1 turn, 12,345 tokens"
     assert line_of(Notice(text="again in 3 s", code="retry"), {}) is not None
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=300),
+        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=20), inner, max_size=5),
+        max_leaves=40,
+    ),
+    st.integers(1, 500),
+)
+def test_however_large_an_input_is_what_is_told_of_it_is_bounded(value: Any, most: int) -> None:
+    def texts(each: Any) -> int:
+        if isinstance(each, str):
+            return len(each)
+        if isinstance(each, dict):
+            return sum(texts(inner) for inner in each.values())
+        return sum(texts(inner) for inner in each) if isinstance(each, list) else 0
+
+    told = bounded(value, most)
+    pieces = repr(value).count("'") + 200  # one mark for each text that was left out
+    assert texts(told) <= most + pieces
+    if texts(value) + 100 < most:
+        assert isinstance(told, type(value))
+
+
+def test_a_small_input_is_told_as_it_is() -> None:
+    value = {"edits": [{"old": "a", "new": "b"}], "all": True, "n": 3}
+    assert bounded(value, 1000) == value
+    assert bounded({"edits": [{"old": "x" * 5000}]}, 100)["edits"][0]["old"].endswith("…")
