@@ -11,13 +11,14 @@ import trio.testing
 from quart_trio import QuartTrio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
+from colony_core.access import AuditRecord
 from colony_core.bus import Bus
 from colony_core.events import ColonyCreated, HouseEvent
 from colony_web.auth import DRAINING, PEER
 from colony_web.live.stream import HEARTBEAT_SECONDS, WAITING_PARTS, WRITE_BYTES, EventStream, send_joined
 
 from .conftest import OWNER
-from .house import CardboardHouse
+from .house import CardboardHouse, colony_view
 from .wire import Served, read_all
 
 STREAM = "/api/colonies/hello/logs/stream"
@@ -386,6 +387,23 @@ async def test_a_command_in_no_colony_opens_nothing(serving: Start) -> None:
         )
         await stream.send_all(head)
         assert (await read_all(stream)).startswith(b"HTTP/1.1 404")
+
+
+async def test_a_command_never_runs_in_a_colony_that_took_over_the_name_meanwhile(
+    serving: Start, house: CardboardHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serving()
+    write_down = house.audit.record
+
+    async def while_it_is_written_down(entry: AuditRecord) -> None:
+        await write_down(entry)
+        house._colonies["hello"] = colony_view(owner="somebody else", number=2)
+
+    monkeypatch.setattr(house.audit, "record", while_it_is_written_down)
+    async with connected(served, EXEC) as socket:
+        await socket.send_message(REQUEST)
+        assert json.loads(await socket.get_message())["error"]["code"] == "colony-not-found"
+    assert house.exec_requests == []
 
 
 async def test_a_client_that_names_no_command_is_cut(

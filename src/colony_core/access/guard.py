@@ -106,12 +106,26 @@ class Keys:
         return await self._mint(name, role, owner, seconds=seconds, colony=colony)
 
     async def open_session(self, identity: Identity, *, seconds: float) -> TokenView:
-        """A key for a browser of somebody who came in with a one-time code; its token is for a cookie."""
+        """A key for a browser of somebody who came in with a one-time code; its token is for a cookie.
+
+        It lasts no longer than the key that the code was made with. Raises NotAllowed where that one is revoked, also meanwhile.
+        """
         parent = None if identity.id.startswith(USER_PREFIX) else identity.id
-        if parent is not None and parent not in self._living:
-            raise NotAllowed("login-code-unknown", "the token that made this link was revoked", "colony login")
+        if parent is not None:
+            until = self._parent(parent).expires_at
+            seconds = seconds if until is None else min(seconds, until - clock.unix_now())
         name = f"browser of {identity.name}"[:MAX_NAME_LETTERS]
-        return await self._mint(name, identity.role, identity.person, seconds=seconds, browser=True, parent=parent)
+        view = await self._mint(name, identity.role, identity.person, seconds=seconds, browser=True, parent=parent)
+        if parent is not None and parent not in self._living:
+            await self._revoke((view.id,))
+            self._parent(parent)  # raises
+        return view
+
+    def _parent(self, key_id: str) -> KeyRecord:
+        found = self._living.get(key_id)
+        if found is None:
+            raise NotAllowed("login-code-unknown", "the token that made this link was revoked", "colony login")
+        return found
 
     @contextmanager
     def visit(self, identity: Identity) -> Iterator[trio.CancelScope]:

@@ -47,7 +47,7 @@ async def run_command(house: House, ref: str) -> None:
             request = await _first_frame()
             note_command(request.command, {**house.variables(colony.id), **request.env})
             await noted.note(101)
-            async with house.exec(ref, request) as running:
+            async with house.exec(colony.id, request) as running:
                 code = await _attached(running)
             await websocket.send(msgspec.json.encode({"exit": code}).decode())
     except* ColonyError as group:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from sqlalchemy import text
 
 from colony_core import clock
@@ -237,3 +238,27 @@ async def test_a_browsers_session_is_good_in_a_cookie_only_and_a_token_never(sto
     assert (found.person, found.role, found.browser) == ("ann", Role.VIEWER, True)
     assert keys.authenticate(session) is None
     assert keys.authenticate((await keys.mint("b", "ape")).token or "", browser=True) is None
+
+
+async def test_a_browsers_session_ends_with_the_time_of_the_key_that_opened_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = await loaded(store)
+    owner = keys.authenticate((await keys.mint("a", "ape", seconds=60)).token or "")
+    assert owner is not None
+    session = (await keys.open_session(owner, seconds=86400)).token or ""
+    later = clock.unix_now() + 61
+    monkeypatch.setattr(clock, "unix_now", lambda: later)
+    assert keys.authenticate(session, browser=True) is None
+
+
+async def test_a_key_that_is_revoked_while_it_opens_a_session_opens_none(store: Store) -> None:
+    keys = await loaded(store)
+    key = await keys.mint("a", "ape")
+    owner = keys.authenticate(key.token or "")
+    assert owner is not None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keys.revoke, key.id)
+        with pytest.raises(NotAllowed, match="was revoked"):
+            await keys.open_session(owner, seconds=60)
+    assert keys.list() == (await loaded(store)).list() == ()
