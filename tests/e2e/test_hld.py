@@ -100,6 +100,34 @@ def test_an_interrupt_ends_the_agent_with_all_that_it_started(hld: Daemon) -> No
     hld.until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "nothing is left")
 
 
+def test_a_killed_daemon_of_ours_leaves_a_session_that_is_gone_on_with(hld: Daemon) -> None:
+    folder = colony_of(hld, "one")
+    sleeping = {"text": "long", "tool": "Bash", "input": {"command": "echo $$ >pid; exec sleep 600", "timeout": 600000}}
+    hld.cli("instruct", "one", "--permissions", "all", steps(sleeping, {"text": "never"}))
+    pid = folder / "pid"
+    hld.until(lambda: pid.exists() and pid.read_text().strip() != "", "its tool runs")
+    hld.kill()
+    hld.start()
+    after = rests(hld, "one")
+    assert (after["state"], after["backend"]) == ("done", "hld")
+    assert "interrupted by a restart" in after["result"]  # the model says what it was told
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+def test_the_script_of_the_seeds_runs_it_in_the_foreground(hld: Daemon) -> None:
+    """A second one of another place, on a shell or under a service manager."""
+    home = hld.folder / "other"
+    home.mkdir()
+    environment = hld.environment | {"HOME": str(home)}
+    script = Path(__file__).parents[2] / "scripts/run-hld.sh"
+    with subprocess.Popen(
+        [script, "--foreground"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as own:
+        hld.until(lambda: (home / ".humanlayer/colony/daemon.sock").exists(), "it listens")
+        own.terminate()
+    assert own.returncode in (0, -signal.SIGTERM)
+
+
 def test_an_agent_outside_of_every_colony_does_not_start(hld: Daemon) -> None:
     wrapper = Path(hld.environment["HOME"]) / ".humanlayer/colony/bin/claude"
     done = subprocess.run(

@@ -35,7 +35,7 @@ LOCAL_TO_A_CALL = {
     "colony_core/backends/acp.py _Run.carry_out",
     "colony_core/backends/acp.py _introduced",
     "colony_core/backends/driver.py _DrivenRun.carry_out",
-    "colony_core/backends/hld.py _Run.carry_out",
+    "colony_core/backends/hld_run.py HldRun.carry_out",
     "colony_core/backends/jsonrpc.py Peer.run",
     "colony_core/backends/telling.py carrying_out",
     "colony_core/colonies/colonies.py Colonies.stop_all",

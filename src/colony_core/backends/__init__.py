@@ -2,7 +2,7 @@
 
 `backend` says what an agent must do for us, `happenings` in which words it tells what it does. `driver` runs agents that are programs
 by doing the `deeds` that a pure dialogue gives. The other files are kinds of agents: `claude` with `claude_lines`, `acp` with
-`acp_talk` over `jsonrpc`, `hld` over `hld_line`, `script`, `fake`.
+`acp_talk` over `jsonrpc`, `hld` with `hld_run` over `hld_line`, `script`, `fake`.
 """
 
 from .acp import AcpBackend

@@ -85,8 +85,7 @@ async def test_several_work_at_once(stage: Stage) -> None:
 
     async def one(name: str) -> None:
         scene = said({"tool": "Bash", "input": {"command": f"echo {name} > {name}"}}, {"text": name})
-        programs = attrs.evolve(stage.programs, mark=name)  # its processes are its own
-        own = attrs.evolve(stage, programs=programs, scenes={name: scene})
+        own = attrs.evolve(stage, scenes={name: scene})
         ends.append(end_of(await own.play(name, config=AgentConfig(permissions="all"))).text)
 
     async with trio.open_nursery() as nursery:
