@@ -122,7 +122,13 @@ class Mycelium:
         self._started_at = clock.unix_now()
         self._stop_colonies = False
         self._colonies = Colonies(means)
-        self.sessions = Sessions(means, self._colonies, backends=backends, environment=agent_environment(os.environ))
+        self.sessions = Sessions(
+            means,
+            self._colonies,
+            backends=backends,
+            environment=agent_environment(os.environ),
+            fingerprint=lambda colony: means.workspaces.fingerprint(colony.id),
+        )
         """The agents of all colonies."""
         self.workspaces = means.workspaces
         """Projects, and the working copies of colonies."""

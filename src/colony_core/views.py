@@ -620,6 +620,8 @@ class ReceiptView:
     at: str
     tree: str | None
     checks: tuple[CheckView, ...]
+    current: bool | None = None
+    """Whether the workspace is as it was then; None where nobody looked."""
 
 
 @attrs.frozen(kw_only=True)

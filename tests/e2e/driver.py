@@ -105,6 +105,11 @@ class Daemon:
         """One call of the API, over the Unix socket."""
         return Client(discover(environ=self.environment)).send_raw(call)
 
+    def send_system(self) -> dict[str, Any]:
+        """Who the daemon is."""
+        found: dict[str, Any] = self.send(calls.system())
+        return found
+
     def colony(self, name: str) -> dict[str, Any]:
         """The view of a colony."""
         found: dict[str, Any] = self.send(calls.colony(name))

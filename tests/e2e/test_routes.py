@@ -162,6 +162,7 @@ PART = [
 
 @exercises("list_sessions", "after", "limit")
 @exercises("show_agent")
+@exercises("show_receipt")
 @exercises("instruct_agent", "instruction", "agent")
 @exercises("continue_agent", "instruction", "agent")
 @exercises("interrupt_agent")
@@ -187,7 +188,9 @@ def test_an_agent_is_instructed_asked_interrupted_and_read(daemon: Daemon, hello
     answered = ask(daemon, "POST", f"{at}/approvals/{question['id']}", {"allow": True, "message": "go on"})
     assert (answered["decision"], answered["message"]) == ("allowed", "go on")
     assert ask(daemon, "POST", f"{at}/approvals/{question['id']}", {"allow": True}, expect=404)
+    assert ask(daemon, "GET", f"{at}/receipt", expect=(200, 404))
     daemon.until(lambda: agent()["state"] == "done", "it is done")
+    assert ask(daemon, "GET", f"{at}/receipt")["verdict"] == "not-verified"
     assert [view["result"] for view in ask(daemon, "GET", "/api/sessions")] == ["made"]
     assert ask(daemon, "GET", "/api/sessions?limit=1&after=hello") == []
     follow_up = {"instruction": json.dumps([{"pause": {"seconds": 600}}]), "agent": {"permissions": "all"}}

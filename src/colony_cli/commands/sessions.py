@@ -167,6 +167,8 @@ def feed_command(run: Run, name: str | None, *, follow: bool, tail: int | None, 
 def why_command(run: Run, name: str | None) -> None:
     """Say what a colony's agent is at, and what shows it: its last words, its questions, its budget."""
     view = run.named(name, lambda ref: run.ask(run.calls.agent(ref)))
+    if (view.get("receipt") or {}).get("tree"):
+        view["receipt"] = run.ask(run.calls.receipt(view["colony_id"]))
     run.output.result(view, lambda: show_agent(run.output, view), name="colony")
 
 
@@ -226,7 +228,8 @@ def _receipt(receipt: Mapping[str, Any] | None) -> str:
     if receipt is None:
         return ""
     tree = f", tree {receipt['tree'][:12]}" if receipt["tree"] else ""
-    return f"{receipt['verdict']}: {receipt['reason']}{tree}"
+    moved = "; the workspace has changed since" if receipt.get("current") is False else ""
+    return f"{receipt['verdict']}: {receipt['reason']}{tree}{moved}"
 
 
 def _first_line(text: str) -> str:

@@ -377,6 +377,11 @@ def interrupt(ref: str) -> Call:
     return Call(method="POST", path=f"{_colony(ref)}/interrupt", reply="AgentView")
 
 
+def receipt(ref: str) -> Call:
+    """What the daemon's own look at an agent's last finished work has shown."""
+    return _get(f"{_colony(ref)}/receipt", reply="ReceiptView")
+
+
 def approvals(ref: str) -> Call:
     """What a colony's agent has asked, the newest first."""
     return _get(f"{_colony(ref)}/approvals", reply="ApprovalView", many=True)

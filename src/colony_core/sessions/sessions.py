@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 
+import attrs
 import trio
 
 from colony_core import clock
 from colony_core.backends import Backend, Choice, Health, McpServer, candidates, choose_backend
 from colony_core.colonies import Colonies, Colony, Means
-from colony_core.errors import Invalid, Missing, did_you_mean
+from colony_core.errors import Invalid, Missing, NotFound, did_you_mean
 from colony_core.supervision import (
     Backoff,
     ChildSpec,
@@ -20,7 +21,16 @@ from colony_core.supervision import (
     dynamic_supervisor_spec,
     supervisor_spec,
 )
-from colony_core.views import AgentGlance, AgentView, ApprovalView, BackendView, Decision, FeedLineView, NewInstruction
+from colony_core.views import (
+    AgentGlance,
+    AgentView,
+    ApprovalView,
+    BackendView,
+    Decision,
+    FeedLineView,
+    NewInstruction,
+    ReceiptView,
+)
 
 from . import records
 from .feed import Feed
@@ -139,6 +149,17 @@ class Sessions:
     async def decide(self, ref: str, approval: str | None, decision: Decision, *, by: str) -> ApprovalView:
         """Answers a question of a colony's agent; None: its only open one."""
         return await self._session(self._colonies.find(ref)).decide(approval, decision, by=by)
+
+    async def receipt(self, ref: str) -> ReceiptView:
+        """The receipt of a colony's last finished work, and whether the workspace is still as it was then. Raises NotFound."""
+        session = self._session(self._colonies.find(ref))
+        found = session.record.receipt
+        if found is None:
+            name = session.colony.name
+            raise NotFound("no-receipt", f"the agent of “{name}” has finished nothing", f"colony why {name}")
+        if found.tree is None:
+            return found
+        return attrs.evolve(found, current=await self.fingerprint(session.colony) == found.tree)
 
     async def approvals(self, ref: str, *, limit: int = 100) -> tuple[ApprovalView, ...]:
         """The newest questions of a colony's agent, answered or not, the newest first."""

@@ -198,6 +198,10 @@ class Repository:
         ran = await git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", ok=(0, 1, 128))
         return ran.text if ran.code == 0 and ran.text else None
 
+    async def tree_of(self, git: Git, commit: str) -> str:
+        """The hash of everything that is in a commit."""
+        return (await git("rev-parse", "--verify", "--end-of-options", f"{commit}^{{tree}}")).text
+
     async def has(self, git: Git, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is in the history of `commit`."""
         return (await git("merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1))).code == 0

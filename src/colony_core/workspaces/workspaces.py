@@ -4,6 +4,7 @@ Each verb is one piece of work on one workspace at a time; what changes refs of 
 What a colony had is kept under `refs/colony/<name>/<time>` before anything could lose it.
 """
 
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -273,6 +274,17 @@ class Workspaces:
             git = await repository.git()
             base = await self._parted(record, repository, tip)
             return await repository.diff(git, base, tip, colony=record.colony, target=record.target, cut=cut)
+
+    async def fingerprint(self, colony_id: str) -> str | None:
+        """A hash of what the colony changed, committed or not: the same for the same difference. None where it has no workspace."""
+        if self.view(colony_id) is None:
+            return None
+        async with self._at_work(colony_id) as (record, repository, workspace):
+            tip = (await workspace.snapshot()).commit
+            git = await repository.git()
+            base = await self._parted(record, repository, tip)
+            trees = [await repository.tree_of(git, each) for each in (base, tip)]
+        return hashlib.blake2b(" ".join(trees).encode(), digest_size=20).hexdigest()
 
     async def history(self, colony_id: str) -> tuple[CommitView, ...]:
         """The commits of the colony's own, the newest first; what nobody has committed stands before them."""

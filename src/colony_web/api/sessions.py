@@ -3,7 +3,7 @@
 import attrs
 
 from colony_core.access import CHANGING, LOOKING
-from colony_core.views import AgentView, ApprovalView, Decision, FeedLineView, NewInstruction
+from colony_core.views import AgentView, ApprovalView, Decision, FeedLineView, NewInstruction, ReceiptView
 from colony_web.house import House
 from colony_web.pages import MOST, After, Limit, next_page, page
 from colony_web.queries import Cursor
@@ -53,6 +53,11 @@ async def continue_agent(house: House, call: Call) -> AgentView:
 async def interrupt_agent(house: House, call: Call) -> AgentView:
     """Asks the agent to stop. Answers at once; it is idle when it has stopped."""
     return await house.sessions.interrupt(call.path["ref"], by=call.identity.name)
+
+
+async def show_receipt(house: House, call: Call) -> ReceiptView:
+    """What the daemon's own look at the agent's last finished work has shown, and whether the workspace is still as it was then."""
+    return await house.sessions.receipt(call.path["ref"])
 
 
 async def list_approvals(house: House, call: Call) -> tuple[ApprovalView, ...]:
@@ -105,6 +110,7 @@ def _look(rule: str, handler: object, returns: object, query: type | None = None
 ROUTES = (
     _look("/api/sessions", list_sessions, tuple[AgentView, ...], SessionsQuery),
     _look("/api/colonies/<ref>/agent", show_agent, AgentView),
+    _look("/api/colonies/<ref>/receipt", show_receipt, ReceiptView),
     _look("/api/colonies/<ref>/approvals", list_approvals, tuple[ApprovalView, ...]),
     _look("/api/colonies/<ref>/feed", read_feed, tuple[FeedLineView, ...], FeedQuery),
     _ask("instruct", instruct_agent, NewInstruction),
