@@ -2,7 +2,7 @@
 
 The floors of the house, from the ground up; a room may use only what lies below it (checked by `make check`):
 
-    errors clock tracing naming events views config wire bus   the ground: values and words, no machinery
+    errors clock tracing naming events views config settings wire bus   the ground: values and words, no machinery
     supervision  store  remote                            foundations, each usable alone
     journal                                               the event log: numbered, kept, told in order
     isolation                                             walls: one Cell per colony (namespace, cable, address)

@@ -10,7 +10,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +23,10 @@ SIBLING_VARIABLES = "COLONY_SERVICE_"
 """What services are told of each other (`naming.service_variable`); no setting begins so."""
 BACKENDS = ("auto", "claude", "acp", "hld", "script", "fake")
 """The kinds of coding agents."""
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 _ORIGIN = re.compile(r"^https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"^(\d+)([KMGT]?)$")
+SIZE = re.compile(r"^(\d+)([KMGT]?)$")
 _USUAL = {"http": 80, "https": 443}
 _BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -35,7 +35,7 @@ def parse_duration(value: Any) -> float:
     """Seconds from `"500ms"`, `"30s"`, `"5m"`, `"24h"`, `"7d"`, or a number of seconds; raises ValueError."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
-    found = _DURATION.match(value) if isinstance(value, str) else None
+    found = DURATION.match(value) if isinstance(value, str) else None
     if not found:
         raise ValueError(f'expected a duration such as "500ms", "30s" or "5m", got {value!r}')
     return float(found[1]) * _SECONDS[found[2]]
@@ -45,7 +45,7 @@ def parse_size(value: Any) -> int:
     """Bytes from `"4M"`, `"512K"`, `"4G"`, or a number of bytes; raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    found = _SIZE.match(value) if isinstance(value, str) else None
+    found = SIZE.match(value) if isinstance(value, str) else None
     if not found:
         raise ValueError(f'expected a size such as "64M" or "4G", got {value!r}')
     return int(found[1]) * _BYTES[found[2]]
@@ -59,14 +59,16 @@ def parse_port(value: Any) -> int:
     return number
 
 
-def _scrollback(value: Any) -> int:
+def parse_scrollback(value: Any) -> int:
+    """Bytes from 4 KiB to 256 MiB; raises ValueError."""
     size = parse_size(value)
     if not 2**12 <= size <= 2**28:
         raise ValueError(f'expected a size from "4K" to "256M", got {value!r}')
     return size
 
 
-def _port_or_zero(value: Any) -> int:
+def parse_port_or_zero(value: Any) -> int:
+    """A TCP port, or 0 for any free one; raises ValueError."""
     return 0 if value in (0, "0") and value is not False else parse_port(value)
 
 
@@ -174,18 +176,26 @@ def _listen(value: Any) -> str:
     return str(value)
 
 
-def _choice(*known: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in known:
-            raise ValueError(f"expected one of {', '.join(known)}, got {value!r}")
+@attrs.frozen
+class OneOf:
+    """A parser of a few words."""
+
+    known: tuple[str, ...]
+
+    def __call__(self, value: Any) -> str:
+        """The word; raises ValueError for any other."""
+        if value not in self.known:
+            raise ValueError(f"expected one of {', '.join(self.known)}, got {value!r}")
         return str(value)
 
-    return parse
+
+def _choice(*known: str) -> OneOf:
+    return OneOf(known)
 
 
-def _key(default: Any, parse: Callable[[Any], Any], text: str, *, live: bool = False) -> Any:
-    """`live`: it is read at each use, so that a running daemon can take over another value."""
-    return attrs.field(default=default, metadata={"parse": parse, "text": text, "live": live})
+def _key(default: Any, parse: Callable[[Any], Any], text: str, *, live: bool = False, private: bool = False) -> Any:
+    """`live`: it is read at each use, so that a running daemon can take over another value. `private`: it is shown nowhere."""
+    return attrs.field(default=default, metadata={"parse": parse, "text": text, "live": live, "private": private})
 
 
 @attrs.frozen(kw_only=True)
@@ -193,7 +203,7 @@ class Server:
     """Where the API listens, besides its Unix socket in the run folder."""
 
     bind: str = _key("127.0.0.1", _address, "address of the API")
-    port: int = _key(8000, _port_or_zero, "port of the API; 0 takes any free one")
+    port: int = _key(8000, parse_port_or_zero, "port of the API; 0 takes any free one")
     origins: tuple[str, ...] = _key(
         (), _origins, "further addresses under which the API is reached, by a front with TLS"
     )
@@ -204,7 +214,7 @@ class Routing:
     """The built-in preview proxy."""
 
     bind: str = _key("127.0.0.1", _address, "address of the previews")
-    port: int = _key(8088, _port_or_zero, "port of the previews; 0 takes any free one")
+    port: int = _key(8088, parse_port_or_zero, "port of the previews; 0 takes any free one")
     domain: str = _key("colony.localhost", _domain, "previews are http://<service>.<colony>.<domain>:<port>")
 
 
@@ -270,7 +280,7 @@ class Terminals:
     """Terminals in colonies, which nobody has to look at to keep them."""
 
     scrollback: int = _key(
-        2**20, _scrollback, "so many bytes of a terminal's output are kept and shown again", live=True
+        2**20, parse_scrollback, "so many bytes of a terminal's output are kept and shown again", live=True
     )
     idle: float = _key(
         86400.0, parse_duration, "ends a terminal without viewer, output and input for so long; 0: never", live=True
@@ -330,7 +340,9 @@ class Agent:
     budget_minutes: float = _key(0.0, _amount, "minutes that it may work in all", live=True)
     day_usd: float = _key(0.0, _amount, "US dollars that all agents together may cost in a day (UTC)", live=True)
     day_tokens: int = _key(0, _count_or_zero, "tokens that they may use in a day", live=True)
-    acp_command: tuple[str, ...] = _key((), _words, "the ACP agent to run, with its arguments; none: the first found")
+    acp_command: tuple[str, ...] = _key(
+        (), _words, "the ACP agent to run, with its arguments; none: the first found", private=True
+    )
     feed_keep: int = _key(20_000, _count, "so many of the newest lines of a colony's feed are kept", live=True)
 
 
@@ -477,22 +489,8 @@ def load_config(
     """The settings of this machine and user; `overrides` are `{"routing.port": 0}`. Raises Invalid naming file and key."""
     env = os.environ if environ is None else environ
     values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    if env.get("COLONY_CONFIG") and not config_file(env).exists():
-        raise Invalid(
-            "invalid-config",
-            f"$COLONY_CONFIG: there is no {config_file(env)}",
-            "unset it, or name a file that is there",
-        )
-    for path in (SYSTEM_CONFIG, config_file(env)):
-        for section, table in _read(path).items():
-            if section not in SECTIONS or not isinstance(table, dict):
-                raise _unknown(section, tuple(SECTIONS), str(path))
-            for key, value in table.items():
-                values[section][key] = _checked(section, key, value, str(path))
-    for variable, value in env.items():
-        if variable.startswith("COLONY_") and "__" in variable and not variable.startswith(SIBLING_VARIABLES):
-            section, _, key = variable.removeprefix("COLONY_").lower().partition("__")
-            values.setdefault(section, {})[key] = _checked(section, key, value, f"${variable}")
+    for given in said(env):
+        values[given.section][given.key] = given.value
     for dotted, value in (overrides or {}).items():
         section, _, key = dotted.partition(".")
         values[section][key] = _checked(section, key, value, dotted)
@@ -500,6 +498,52 @@ def load_config(
     if sections["caddy"].tls == "files" and not (sections["caddy"].certificate and sections["caddy"].key):
         raise Invalid("invalid-config", "caddy.tls = files needs caddy.certificate and caddy.key", "name both files")
     return Config(folders=folders or default_folders(env), **sections)
+
+
+@attrs.frozen
+class Said:
+    """A value that a file or a variable gives, checked; `where` is the file's path, or the variable behind a `$`."""
+
+    section: str
+    key: str
+    value: Any
+    where: str
+
+
+def _raise(error: Invalid) -> None:
+    raise error
+
+
+def said(environ: Mapping[str, str], mistake: Callable[[Invalid], None] = _raise) -> Iterator[Said]:
+    """What files and environment say, in the order in which later wins. Each thing wrong in them goes to `mistake`, and is left out."""
+    for section, key, value, where in _read_all(environ, mistake):
+        try:
+            given = Said(section, key, _checked(section, key, value, where), where)
+        except Invalid as error:
+            mistake(error)
+        else:
+            yield given
+
+
+def _read_all(env: Mapping[str, str], mistake: Callable[[Invalid], None]) -> Iterator[tuple[str, str, Any, str]]:
+    if env.get("COLONY_CONFIG") and not config_file(env).exists():
+        missing = f"$COLONY_CONFIG: there is no {config_file(env)}"
+        mistake(Invalid("invalid-config", missing, "unset it, or name a file that is there"))
+    for path in (SYSTEM_CONFIG, config_file(env)):
+        try:
+            tables = _read(path)
+        except Invalid as error:
+            mistake(error)
+            continue
+        for section, table in tables.items():
+            if section in SECTIONS and isinstance(table, dict):
+                yield from ((section, key, value, str(path)) for key, value in table.items())
+            else:
+                mistake(_unknown(section, tuple(SECTIONS), str(path)))
+    for variable, value in env.items():
+        if variable.startswith("COLONY_") and "__" in variable and not variable.startswith(SIBLING_VARIABLES):
+            section, _, key = variable.removeprefix("COLONY_").lower().partition("__")
+            yield section, key, value, f"${variable}"
 
 
 @attrs.frozen(kw_only=True)
@@ -548,7 +592,8 @@ def _checked(section: str, key: str, value: Any, where: str) -> Any:
     try:
         return known[key].metadata["parse"](value)
     except ValueError as error:
-        raise Invalid("invalid-config", f"{where}: {section}.{key}: {error}", "see docs/configuration.md") from error
+        why = "expected another kind of value" if known[key].metadata["private"] else error
+        raise Invalid("invalid-config", f"{where}: {section}.{key}: {why}", "see docs/configuration.md") from error
 
 
 def _unknown(word: str, known: tuple[str, ...], where: str) -> Invalid:

@@ -1,5 +1,6 @@
 """The first files: a commented colony.toml and a commented settings file. Overwrites nothing."""
 
+import json
 import re
 from pathlib import Path
 
@@ -50,8 +51,8 @@ def init_command(run: Run, path: str) -> None:
     if not folder.is_dir():
         raise NotFound("folder-not-found", f"{path} is no folder", f"mkdir -p {path}")
     name = _name(folder.resolve().name)
-    texts = {folder / "colony.toml": MANIFEST.format(name=name, path=path), config_file(run.environ): _settings()}
-    written = [file for file, text in texts.items() if _write(file, text)]
+    texts = {folder / "colony.toml": MANIFEST.format(name=name, path=path), config_file(run.environ): settings_text()}
+    written = [file for file, text in texts.items() if write_new(file, text)]
 
     def show() -> None:
         for file in texts:
@@ -73,29 +74,39 @@ def _name(folder: str) -> str:
         return "hello"
 
 
-def _settings() -> str:
+def settings_text() -> str:
+    """The settings file with every default in a comment."""
     import attrs
 
     from colony_core.config import SECTIONS
+    from colony_core.settings import written
 
     lines = ["# Settings of Colony. Each line shows a default; take the # away to change it.", ""]
     for section, kind in SECTIONS.items():
         lines += [f"# {(kind.__doc__ or '').strip()}", f"[{section}]"]
         for field in attrs.fields(kind):
-            lines.append(f"# {field.name} = {_toml(field.default):<24} # {field.metadata['text']}")
+            lines.append(f"# {field.name} = {in_toml(written(field, field.default)):<24} # {field.metadata['text']}")
         lines.append("")
     return "\n".join(lines)
 
 
-def _toml(value: object) -> str:
+def in_toml(value: object) -> str:
+    """A setting's value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(in_toml, value))}]"
+    return (
+        json.dumps(value, ensure_ascii=False)
+        if isinstance(value, str)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
-def _write(file: Path, text: str) -> bool:
+def write_new(file: Path, text: str) -> bool:
+    """Writes a file where there is none; whether it did. Raises NotAllowed where it may not."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as new:

@@ -1,6 +1,7 @@
 """The daemon: run it, end it."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -71,13 +72,14 @@ def serve_command(
 def reload_command(run: Run) -> None:
     """Have the daemon read its settings again; those that are wrong are refused, and the old ones stay."""
     view = run.ask(run.calls.reload())
+    run.output.result(view, lambda: tell_reloaded(run, view), name="changed")
 
-    def show() -> None:
-        run.output.line(f"in force: {', '.join(view['changed'])}" if view["changed"] else "nothing changed")
-        if view["waiting"]:
-            run.output.note(f"! at the next start of the daemon: {', '.join(view['waiting'])}", "amber")
 
-    run.output.result(view, show, name="changed")
+def tell_reloaded(run: Run, view: Mapping[str, Any]) -> None:
+    """Says which settings are in force now, and which wait."""
+    run.output.line(f"in force: {', '.join(view['changed'])}" if view["changed"] else "nothing changed")
+    if view["waiting"]:
+        run.output.note(f"! at the next start of the daemon: {', '.join(view['waiting'])}", "amber")
 
 
 @command(
