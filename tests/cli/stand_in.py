@@ -73,6 +73,8 @@ class StandIn:
                 why="auto: /usr/bin/claude (hld: hld daemon not running)",
             ),
         ]
+        self.work: set[str] = set()
+        """Colonies with work that exists nowhere else."""
         self.page_lines = 10_000
         self.asked: list[str] = []
         self.bodies: list[Any] = []
@@ -295,6 +297,10 @@ class _Handler(BaseHTTPRequestHandler):
             case ["GET"]:
                 return 200, view
             case ["DELETE"]:
+                if view["name"] in house.work and self.query.get("discard") != [view["name"]]:
+                    lost = {"name": view["name"], "commits": ["0a1b2c3 Work"], "files": ["b.txt"]}
+                    detail = f"{view['name']} holds work that exists nowhere else"
+                    raise _Problem(409, "work-would-be-lost", detail, "colony merge", kind="WrongState", details=lost)
                 del house.colonies[view["name"]]
                 house.publish(type="colony_removed", colony=view["name"], colony_id=view["id"])
                 return 204, None

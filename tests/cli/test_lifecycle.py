@@ -216,6 +216,32 @@ def test_rm_does_not_ask_where_nobody_can_answer(house: StandIn, colony: Command
     assert "hello" in house.colonies
 
 
+def test_rm_wants_the_name_where_work_would_be_lost(house: StandIn, colony: Command) -> None:
+    workspace = {"project": "app", "kind": "git", "target": "main", "base": "", "notes": []}
+    house.add("scout", workspace=workspace)
+    house.work.add("scout")
+    for typed, code in (("y\r", 5), ("scou\r", 5), ("scout\r", 0)):
+        terminal = colony.terminal("rm", "scout")
+        terminal.until("Records and logs are deleted, workspaces too, folders stay. [y/N] ")
+        terminal.type("y\r")
+        terminal.until("Type scout to lose it: ")
+        assert "0a1b2c3 Work" in terminal.shown
+        assert "b.txt" in terminal.shown
+        assert "scout" in house.colonies
+        terminal.type(typed)
+        assert terminal.end() == code
+    assert house.colonies == {}
+
+
+def test_rm_asks_nobody_for_a_name_where_nobody_can_answer(house: StandIn, colony: Command) -> None:
+    house.add("scout")
+    house.work.add("scout")
+    done = colony("rm", "scout", "--yes", "--json")
+    assert (done.code, done.error["code"], done.error["details"]["files"]) == (5, "work-would-be-lost", ["b.txt"])
+    assert colony("rm", "scout", "--yes", "--discard", "other").code == 5
+    assert colony("rm", "scout", "--yes", "--discard", "scout").code == 0
+
+
 def test_rm_asks_and_no_is_the_default(house: StandIn, colony: Command) -> None:
     house.add("hello")
     for answer, code in (("\r", 1), ("n\r", 1), ("y\r", 0)):

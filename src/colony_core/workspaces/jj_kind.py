@@ -6,6 +6,7 @@ from pathlib import Path
 import attrs
 
 from colony_core.errors import Broken
+from colony_core.processes import KeeperLost
 
 from .hands import Git, Jj, open_git
 from .kinds import BY_DEFAULT, Snapshot, check_there, conflicted, nothing_to_describe, own_branch
@@ -161,8 +162,14 @@ class JjWorkspace:
 
     async def _git_reads_it(self) -> bool:
         git_dir = self.repository.git_dir / "worktrees" / self.path.name
-        git = await open_git(self.repository.hands, git_dir, home=self.repository.home, work_tree=self.path)
-        return (await git("status", "--porcelain", ok=tuple(range(256)))).code == 0
+        try:
+            git = await open_git(self.repository.hands, git_dir, home=self.repository.home, work_tree=self.path)
+            await git("rev-parse", "--verify", "--quiet", "HEAD")
+        except KeeperLost:
+            raise
+        except Broken:
+            return False
+        return True
 
     async def _jj(self) -> Jj:
         check_there(self.path, self.name)
