@@ -225,6 +225,10 @@ class Mycelium:
         """The same, as many lines at once as there are."""
         return follow_log_pages(self._colonies.find(ref), after=after, services=services)
 
+    async def removed(self, ref: str) -> None:
+        """Returns when the colony is removed."""
+        await self._colonies.find(ref).gone.wait()
+
     def exec(self, ref: str, request: ExecRequest) -> AbstractAsyncContextManager[Running]:
         """Runs a command in the colony's cell, with pipes of the caller; it ends with the block."""
         return run_command(self._colonies.find(ref), request)

@@ -287,6 +287,7 @@ class CardboardHouse:
         self.used: tuple[UsageView, ...] = ()
         self.opened: list[TerminalView] = []
         self._colonies = {"hello": colony_view()}
+        self.removal = trio.Event()
 
     def colonies(self) -> tuple[ColonyView, ...]:
         return tuple(self._colonies[name] for name in sorted(self._colonies))
@@ -333,6 +334,10 @@ class CardboardHouse:
         if self.pause is not None:
             await self.pause.wait()
         del self._colonies[self.colony(ref).name]
+        self.removal.set()
+
+    async def removed(self, ref: str) -> None:
+        await self.removal.wait()
 
     async def terminals(self, ref: str) -> tuple[TerminalView, ...]:
         return tuple(self.opened)

@@ -132,6 +132,13 @@ async def test_a_log_that_ends_ends_its_stream(app: QuartTrio, house: CardboardH
         assert await frame() == 'event: end\ndata: {"reason":"log-ended"}'
 
 
+async def test_a_log_ends_with_its_colony(app: QuartTrio, house: CardboardHouse) -> None:
+    async with streaming(app, STREAM) as frame:
+        await trio.testing.wait_all_tasks_blocked()
+        await house.remove("hello")
+        assert await frame() == 'event: end\ndata: {"reason":"log-ended"}'
+
+
 async def test_a_log_that_breaks_says_why_before_it_ends(app: QuartTrio, house: CardboardHouse) -> None:
     async with streaming(app, STREAM) as frame:
         await trio.testing.wait_all_tasks_blocked()

@@ -15,7 +15,7 @@ from trio_websocket import ConnectionClosed, wrap_client_stream
 from colony_core.testing.houses import open_test_house
 from colony_web.serve import serve
 
-from .wire import Answer, Served
+from .wire import Answer, Served, read_all
 
 pytestmark = pytest.mark.kernel
 
@@ -121,3 +121,15 @@ async def test_a_stream_of_the_log_goes_on_where_it_was(tmp_path: Path) -> None:
             while b"event: line" not in said:
                 said += await stream.receive_some(65536)
     assert f"id: {last}\n".encode() in said
+
+
+@pytest.mark.parametrize(("what", "reason"), [("logs", b"log-ended"), ("feed", b"feed-ended")])
+async def test_who_follows_a_colony_that_is_removed_is_told_the_end(tmp_path: Path, what: str, reason: bytes) -> None:
+    async with serving_colony(tmp_path) as served, await served.unix() as stream, trio.open_nursery() as nursery:
+        await stream.send_all(
+            f"GET /api/colonies/hello/{what}/stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+        )
+        assert b"200" in await stream.receive_some(12)
+        nursery.start_soon(partial(served.ask, "/api/colonies/hello", method="DELETE"))
+        with trio.fail_after(30):
+            assert (await read_all(stream)).rstrip().endswith(b'data: {"reason":"%b"}\n\n\r\n0' % reason)

@@ -302,6 +302,7 @@ class Colonies:
         self._by_name.pop(colony.name, None)
         await self._links.try_renew()
         colony.enter(ColonyState.STOPPED, "removed")
+        colony.gone.set()
         self._means.bus.publish(ColonyRemoved(colony=colony.name, colony_id=colony.id, owner=colony.record.owner))
 
     def _new_record(

@@ -88,6 +88,8 @@ class Colony:
         """Held from writing down what is wanted until it is asked for, so that store and colony hear the same last word."""
         self.removal: Job | None = None
         self.removal_error: Exception | None = None
+        self.gone = trio.Event()
+        """Set when nobody knows it any more."""
         self.cookies_told: set[str] = set()
         """The services, or ports, of which it was told that they set cookies for all previews."""
         self.trace: Span | None = None

@@ -26,6 +26,8 @@ RETRY_SECONDS = 0.1
 REPLAY_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
 GIVE_UP_SECONDS = 30.0
+ENDINGS = frozenset({"log-ended", "feed-ended"})
+"""Reasons for the end of a stream behind which nothing comes, whoever asks again."""
 MAX_ANSWER_BYTES = 64 * 2**20
 VERSION_HEADER = "Colony-Version"
 _PIECE_BYTES = 65536
@@ -131,7 +133,7 @@ class Client:
                         raise _told(event)
                     if event.event != "end":
                         yield event
-                    elif _reason(event) == "log-ended":
+                    elif _reason(event) in ENDINGS:
                         return
                 if not reconnect:
                     return

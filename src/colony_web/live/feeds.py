@@ -26,7 +26,8 @@ class FeedStreamQuery:
 async def stream_feed(house: House, call: Call) -> Response:
     """What the agent does, line by line, as server-sent events.
 
-    Each `line` carries its number as id, so a client that comes back with `Last-Event-ID` goes on behind it; `end` comes last.
+    Each `line` carries its number as id, so a client that comes back with `Last-Event-ID` goes on behind it; `end` comes last, when the
+    daemon goes down or the colony is removed.
     """
     query: FeedStreamQuery = call.query
     ref = house.colony(call.path["ref"]).id
@@ -37,7 +38,8 @@ async def stream_feed(house: House, call: Call) -> Response:
         after = lines[0].seq - 1 if lines else 0
     if after is None:
         after = house.sessions.view(ref).last
-    return streamed(house, partial(_lines, house, ref, after=after), ended="feed-ended")
+    fill = partial(_lines, house, ref, after=after)
+    return streamed(house, fill, ended="feed-ended", until=partial(house.removed, ref))
 
 
 async def _lines(house: House, ref: str, send: trio.MemorySendChannel[bytes], *, after: int) -> None:

@@ -30,7 +30,7 @@ async def stream_log(house: House, call: Call) -> Response:
     """The log as it is written, as server-sent events.
 
     Each `line` carries its number as id, so a client that comes back with `Last-Event-ID` goes on behind it; `missed` tells of lines
-    that are gone; `end` comes last, when the daemon goes down or the log ends.
+    that are gone; `end` comes last, when the daemon goes down or the colony is removed.
     """
     query: StreamQuery = call.query
     ref = house.colony(call.path["ref"]).id
@@ -41,7 +41,8 @@ async def stream_log(house: House, call: Call) -> Response:
     if after is None and tail is None:
         # Decided before the client is answered: what is written from then on is news to it.
         after = (await house.log_page(ref, tail=1)).last
-    return streamed(house, partial(_lines, house, ref, after=after, tail=tail, services=services), ended="log-ended")
+    fill = partial(_lines, house, ref, after=after, tail=tail, services=services)
+    return streamed(house, fill, ended="log-ended", until=partial(house.removed, ref))
 
 
 async def _lines(

@@ -49,8 +49,13 @@ async def send_joined(frames: Iterable[bytes], send: trio.MemorySendChannel[byte
         await send.send(b"".join(parts))
 
 
-def streamed(house: House, fill: Produce, *, ended: str) -> Response:
-    """An answer of server-sent events: what `fill` sends, then `end` with the reason: `ended`, `draining`, or `error` after an `error`."""
+def streamed(
+    house: House, fill: Produce, *, ended: str, until: Callable[[], Awaitable[None]] = trio.sleep_forever
+) -> Response:
+    """An answer of server-sent events: what `fill` sends, then `end` with the reason: `ended`, `draining`, or `error` after an `error`.
+
+    Where `until` returns, nothing more comes, and it has ended.
+    """
     scope, request_id = current_scope(), current_request_id()
 
     async def produce(send: trio.MemorySendChannel[bytes]) -> None:
@@ -65,7 +70,12 @@ def streamed(house: House, fill: Produce, *, ended: str) -> Response:
                     reason = "draining"
                     nursery.cancel_scope.cancel()
 
+                async def until_over() -> None:
+                    await until()
+                    nursery.cancel_scope.cancel()
+
                 nursery.start_soon(until_drained)
+                nursery.start_soon(until_over)
                 await fill(send)
                 nursery.cancel_scope.cancel()
         except* ColonyError as group:

@@ -291,10 +291,13 @@ def test_a_stream_is_taken_up_again_behind_its_last_id(server: ScriptedServer) -
     assert [headers["last-event-id"] for _, headers, _ in server.requests] == ["3", "7", "7", "8"]
 
 
-def test_the_end_of_a_log_ends_its_stream_but_a_daemon_that_leaves_does_not(server: ScriptedServer) -> None:
+@pytest.mark.parametrize("reason", [b"log-ended", b"feed-ended"])
+def test_the_end_of_a_log_ends_its_stream_but_a_daemon_that_leaves_does_not(
+    server: ScriptedServer, reason: bytes
+) -> None:
     server.will_answer(
         stream(b'retry: 10\nid: 1\ndata: a\n\nevent: end\ndata: {"reason": "draining"}\n\n'),
-        stream(b'id: 2\ndata: b\n\nevent: end\ndata: {"reason": "log-ended"}\n\n'),
+        stream(b'id: 2\ndata: b\n\nevent: end\ndata: {"reason": "%b"}\n\n' % reason),
     )
     got = list(Client(server.target).stream_lines(calls.follow_logs("hello"), reconnect=True))
     assert [event.data for event in got] == ["a", "b"]
