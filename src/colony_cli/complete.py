@@ -55,7 +55,7 @@ _TAKES_VALUE = frozenset(
 )  # fmt: skip
 _VALUES = {
     "--state": ("spawning", "provisioning", "building", "running", "stopping", "stopped", "failed"),
-    "--for": ("running", "ready", "stopped", "failed", "gone"),
+    "--for": ("running", "ready", "stopped", "failed", "gone", "done"),
     "--mode": ("auto", "root", "ambient", "rootless"),
     "--role": ("ape", "viewer"),
 }

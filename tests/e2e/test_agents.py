@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .driver import Daemon, alive
+from .driver import COLONY, Daemon, alive
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -73,6 +73,33 @@ def test_an_instruction_comes_from_the_standard_input_and_names_may_be_listed(da
     assert rests(daemon, "one")["state"] == "done"
     assert "done" in daemon.cli("ls").stdout
     assert "done" in daemon.cli("show", "one").stdout
+
+
+def test_the_end_of_an_agents_work_is_waited_for(daemon: Daemon) -> None:
+    daemon.spawn("one", SCRIPT)
+    daemon.until_ready("one")
+    assert "not done, after" in daemon.cli("wait", "one", "--for", "done", "--timeout", "0.1", check=7).stderr
+    go = daemon.folder / "app-one/go"
+    daemon.cli("instruct", "one", f"while [ ! -e {go} ]; do sleep 0.1; done")
+    assert "is working, not done" in daemon.cli("wait", "one", "--for", "done", "--timeout", "0.1", check=7).stderr
+    go.touch()
+    assert daemon.cli("wait", "one", "--for", "done").stdout == "the agent of one is done\n"
+    daemon.cli("instruct", "one", "exit 3")
+    assert "is failed, not done" in daemon.cli("wait", "one", "--for", "done", check=5).stderr
+
+
+def test_whoever_waits_for_an_agent_is_told_what_it_asks_and_that_it_was_interrupted(daemon: Daemon) -> None:
+    ask = {"id": "q", "tool": "Bash", "kind": "execute", "input": {"command": "rm -rf build"}}
+    daemon.spawn("one", '[agent]\nbackend = "fake"\n')
+    daemon.until_ready("one")
+    daemon.cli("instruct", "one", json.dumps([{"approval_asked": ask}, {"ended": {"outcome": "done"}}]))
+    line = [*COLONY, "wait", "one", "--for", "done"]
+    with subprocess.Popen(line, env=daemon.environment, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert "it asks: Bash: rm -rf build   colony approve one" in waiting.stderr.readline()
+        daemon.cli("interrupt", "one")
+        assert "interrupted" in waiting.stderr.readline()
+        assert waiting.wait(20) == 5
 
 
 def test_what_an_agent_asks_is_approved_and_denied_by_the_command(daemon: Daemon) -> None:

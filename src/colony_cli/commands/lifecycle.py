@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from colony_cli.agents import until_done
 from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, Duration, Nearest, colonies_argument, colony_argument, command
 from colony_cli.prompts import confirm, confirm_name
@@ -13,7 +14,7 @@ from colony_cli.waiting import Follower, Goal, applied, broken, down, each, foll
 from colony_cli.words import clean
 from colony_core.errors import Invalid, NotFound, WrongState
 
-WAITED_FOR = ("running", "ready", "stopped", "failed", "gone")
+WAITED_FOR = ("running", "ready", "stopped", "failed", "gone", "done")
 no_wait = click.option("--no-wait", is_flag=True, help="return at once")
 grace_option = click.option("--grace", type=Duration(), metavar="T", help="between SIGTERM and SIGKILL, such as 10s")
 
@@ -132,7 +133,7 @@ def rm_command(
 @command(
     "wait",
     takes=ASKS | RESULT,
-    examples=("colony wait hello --for ready --timeout 30s", "colony wait hello --for gone"),
+    examples=("colony wait hello --for ready --timeout 30s", "colony wait hello --for done --timeout 30m"),
     see=("colony help exit-codes",),
 )
 @colony_argument
@@ -142,10 +143,16 @@ def rm_command(
     type=Nearest(WAITED_FOR),
     required=True,
     metavar="S",
-    help="running, ready, stopped, failed or gone",
+    help="running, ready, stopped, failed or gone; done: its agent",
 )
 def wait_command(run: Run, name: str | None, *, state: str) -> None:
-    """Wait until a colony is running (or ready: with every service), stopped, failed or gone."""
+    """Wait until a colony is running (or ready: with every service), stopped, failed or gone, or its agent is done."""
+    if state == "done":
+        agent = until_done(run, name)
+        run.output.result(
+            agent, lambda: run.output.line(f"the agent of {clean(agent['colony'])} is done"), name="colony"
+        )
+        return
     after = run.last_event()
     try:
         found = run.named(name, lambda ref: run.ask(run.calls.colony(ref)))
