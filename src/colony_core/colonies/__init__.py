@@ -8,7 +8,7 @@ What a manifest says is in `manifest`, what an edited one changes in `changes`, 
 from .colonies import Colonies
 from .colony import Colony
 from .commands import Running, command_environment, run_command
-from .environment import base_environment, read_env_files
+from .environment import PROXY_VARIABLES, base_environment, read_env_files
 from .logs import LogItems, follow_log, follow_log_pages, log_page
 from .manifest import Check, Manifest, read_manifest, start_order
 from .means import KeeperPost, Means
@@ -18,6 +18,7 @@ from .templates import load_templates
 from .usage import usage_of
 
 __all__ = [
+    "PROXY_VARIABLES",
     "Check",
     "Colonies",
     "Colony",

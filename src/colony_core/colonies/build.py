@@ -11,7 +11,7 @@ from colony_core.errors import Broken, TooSlow
 from colony_core.processes import Exited, KeeperLost
 
 from .environment import check_requirements, setup_environment
-from .launching import inherited_environment, launch, user_of
+from .launching import inherited_environment, launch, user_of, way_out
 from .manifest import SetupCommand
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ async def build(colony: "Colony", *, adopting: bool) -> None:
     )
     for number, command in enumerate(manifest.setup, 1):
         await colony.run_setup(f"{number} of {len(manifest.setup)}: {command.command_text}")
-        environment = setup_environment(base=base, manifest=manifest, colony=colony.name, url=colony.url)
+        environment = setup_environment(
+            base=base, manifest=manifest, colony=colony.name, url=colony.url, way_out=way_out(colony)
+        )
         with colony.span("setup", within=colony.trace, command=command.command_text) as span:
             if span.traceparent:
                 environment["TRACEPARENT"] = span.traceparent

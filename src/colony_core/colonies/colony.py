@@ -1,9 +1,9 @@
 """One colony: its cell, its services, and the actor that answers for them at once.
 
 A colony is a supervisor subtree. Its children, in start order: `(owner)`, which does the slow work one piece at a time; `(cell)`,
-`(names)` and `(terminals)` while it is up; and one supervisor per service. A service that reaches its limit ends alone. Stopping the
-subtree stops the services, then the cell. What people ask is answered from memory and handed to the owner, so that a colony answers at
-once whatever its owner does.
+`(names)`, `(way out)` and `(terminals)` while it is up; and one supervisor per service. A service that reaches its limit ends alone.
+Stopping the subtree stops the services, then the cell. What people ask is answered from memory and handed to the owner, so that a colony
+answers at once whatever its owner does.
 
 States change from two sides: by what is asked, and by the owner's jobs. Whoever asks for the opposite of what is under way takes over the
 new state at once and has the job given up; a job that was given up changes no state any more (`_reach`). The file is long because this
@@ -21,7 +21,7 @@ import trio
 from colony_core import clock, naming
 from colony_core.errors import Broken, ColonyError, NotFound, WrongState, did_you_mean
 from colony_core.events import ColonyStateChanged
-from colony_core.isolation import Cell, serve_names
+from colony_core.isolation import Cell, serve_names, serve_way_out
 from colony_core.processes import Keeper, KeeperLost, LogBook, Process, kill_leftovers
 from colony_core.supervision import (
     Child,
@@ -54,7 +54,7 @@ from .state import ColonyState, ServiceState, Verb, Wanted, is_at_rest, is_settl
 from .terminals import KEY_PART as TERMINAL_KEYS
 from .terminals import Terminals
 
-OWNER, CELL, NAMES, TERMINALS = "(owner)", "(cell)", "(names)", "(terminals)"
+OWNER, CELL, NAMES, WAY_OUT, TERMINALS = "(owner)", "(cell)", "(names)", "(way out)", "(terminals)"
 """Children of a colony that are no services; no service can have such a name."""
 NAMES_PORT = 53
 _TOLD_AS_THEY_ARE = frozenset({ServiceState.RESTARTING, ServiceState.STOPPING})
@@ -324,6 +324,7 @@ class Colony:
         spare = {TERMINAL_KEYS, *self.services.keys() - self._rests.keys()} if adopting else ()
         await self._sweep_processes(spare=spare)
         await self._start_names()
+        await self._open_way_out()
         await self._grown().start_child(ChildSpec(id=TERMINALS, run=self.terminals.keep, grace=inf))
         self.steps = made + tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
         await build(self, adopting=adopting)
@@ -370,6 +371,12 @@ class Colony:
         if self.cell is not None and self.cell.nameservers(self.means.nameservers()) and not answers_itself:
             names = ChildSpec(id="resolver", run=self._serve_names, restart=Restart.PERMANENT, grace=1.0)
             await self._grown().start_child(supervisor_spec(NAMES, [names], restart=Restart.TEMPORARY))
+
+    async def _open_way_out(self) -> None:
+        """Where no cable leads out: before setup commands, which fetch things."""
+        if self.means.isolation.egress.proxied:
+            way = ChildSpec(id="forwarder", run=self._serve_way_out, restart=Restart.PERMANENT, grace=1.0)
+            await self._grown().start_child(supervisor_spec(WAY_OUT, [way], restart=Restart.TEMPORARY))
 
     async def _stop(self, grace: float | None, reason: str = "", *, durable: bool = True) -> None:
         """Its last step takes over the state, so that nobody sees the colony stopped while a start is queued behind this."""
@@ -428,6 +435,7 @@ class Colony:
                     nursery.start_soon(self._stop_service, self.services[name], grace)
         self.terminals.grace = grace
         await self._stop_child(TERMINALS)
+        await self._stop_child(WAY_OUT)
         await self._stop_child(NAMES)
         end = await self._stop_child(CELL)
         self._following.clear()
@@ -549,6 +557,10 @@ class Colony:
         assert self.cell is not None
         lookup = partial(self.links.lookup, self)
         await serve_names(self.cell, self.means.nameservers, lookup=lookup, task_status=status)
+
+    async def _serve_way_out(self, *, status: Status) -> None:
+        assert self.cell is not None
+        await serve_way_out(self.cell, cells=(self.means.isolation.plan.network,), task_status=status)
 
     # ---- what the build tells
 

@@ -14,8 +14,8 @@ from colony_core.processes import KeeperLost, Process, User, open_terminal, resi
 from colony_core.views import ExecRequest, Screen, TerminalSize
 
 from .colony import Colony
-from .environment import setup_environment
-from .launching import inherited_environment, launch
+from .environment import overlaid, setup_environment
+from .launching import inherited_environment, launch, way_out
 
 EXEC_GRACE_SECONDS = 2.0
 
@@ -43,7 +43,8 @@ class Running:
 
 def command_environment(colony: Colony) -> dict[str, str]:
     """What a command that is run in the colony finds in its environment."""
-    return setup_environment(base=inherited_environment(colony), manifest=colony.manifest, colony=colony.name)
+    base = inherited_environment(colony)
+    return setup_environment(base=base, manifest=colony.manifest, colony=colony.name, way_out=way_out(colony))
 
 
 @asynccontextmanager
@@ -58,9 +59,8 @@ async def run_command(colony: Colony, request: ExecRequest, *, label: str = "exe
         )
     if not request.command or any("\0" in word for word in request.command):
         raise Invalid("invalid-command", f"not a command: {shlex.join(request.command)!r}", "give at least one word")
-    environment = (
-        command_environment(colony) | ({} if request.screen is None else {"TERM": request.screen.term}) | request.env
-    )
+    screened = {} if request.screen is None else {"TERM": request.screen.term}
+    environment = overlaid(command_environment(colony), screened, request.env)
     order = launch(
         colony,
         label=label,

@@ -14,7 +14,7 @@ from typing import Any
 import trio
 
 from colony_core.errors import Invalid, Missing, NotFound
-from colony_core.naming import service_variable
+from colony_core.naming import COLONY_DOMAIN, service_variable
 
 from .files import open_ordinary
 from .manifest import Manifest, Service
@@ -22,6 +22,8 @@ from .reading import TOOLS, Mistake, a_text, find_version, satisfies, variable_n
 
 INHERITED = frozenset({"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TERM", "SHELL"})
 """What processes get from the daemon's own environment, besides LC_*; everything else may be a secret and stays behind."""
+PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "no_proxy"})
+"""Which programs read in small letters, in capitals, or in both; curl reads `http_proxy` in small letters only."""
 PATH = "/usr/local/bin:/usr/bin:/bin"
 VERSION_SECONDS = 10.0
 MOST_ENV_FILE_BYTES = 2**20
@@ -39,6 +41,27 @@ def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": PATH} | passed
 
 
+def overlaid(*layers: Mapping[str, str]) -> dict[str, str]:
+    """All variables; later wins. Where programs are told of a proxy, in small letters or in capitals, earlier words on it are forgotten."""
+    found: dict[str, str] = {}
+    for layer in layers:
+        said = {name.lower() for name in layer} & PROXY_VARIABLES
+        found = {name: value for name, value in found.items() if name.lower() not in said} | dict(layer)
+    return found
+
+
+def way_out_environment(
+    proxy: str | None, *, manifest: Manifest, colony: str, networks: Iterable[str]
+) -> dict[str, str]:
+    """How programs are told that `proxy` is their way out, and what they reach without it; nothing where there is no proxy."""
+    if proxy is None:
+        return {}
+    names = [colony, *(service.name for service in manifest.services), *(link.colony for link in manifest.links)]
+    without = ["localhost", ".localhost", "127.0.0.0/8", "127.0.0.1", "::1", f".{COLONY_DOMAIN}", *networks]
+    told = {"http_proxy": proxy, "https_proxy": proxy, "no_proxy": ",".join(dict.fromkeys([*without, *names]))}
+    return told | {name.upper(): value for name, value in told.items()} | {"NODE_USE_ENV_PROXY": "1"}
+
+
 def service_environment(
     *,
     base: Mapping[str, str],
@@ -47,19 +70,29 @@ def service_environment(
     colony: str,
     url: str | None = None,
     env_file: Mapping[str, str] | None = None,
+    way_out: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """All variables of a service. Later wins: `base`, the colony's, the env files', the service's, and what Colony says itself."""
+    """All variables of a service.
+
+    Later wins: `base`, its way out, the colony's, the env files', the service's, and what Colony says itself.
+    """
     told = _told(manifest, colony, url, apart=service.name) | {"COLONY_SERVICE": service.name}
     if service.port is not None:
         told["PORT"] = str(service.port)
-    return base_environment(base) | manifest.environment | dict(env_file or {}) | service.env | told
+    inherited = base_environment(base) | dict(way_out or {})
+    return overlaid(inherited, manifest.environment, env_file or {}, service.env, told)
 
 
 def setup_environment(
-    *, base: Mapping[str, str], manifest: Manifest, colony: str, url: str | None = None
+    *,
+    base: Mapping[str, str],
+    manifest: Manifest,
+    colony: str,
+    url: str | None = None,
+    way_out: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The environment of setup commands, and of commands that people run in the colony."""
-    return base_environment(base) | manifest.environment | _told(manifest, colony, url)
+    return overlaid(base_environment(base) | dict(way_out or {}), manifest.environment, _told(manifest, colony, url))
 
 
 def read_env_file(text: str, *, where: str = "env file") -> dict[str, str]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colony_core.errors import ColonyError
+from colony_core.isolation import WAY_OUT_PORT
 from colony_core.processes import Launch, LogTarget, User, owner_of
 
-from .environment import path_inside
+from .environment import path_inside, way_out_environment
 
 if TYPE_CHECKING:
     from .colony import Colony
@@ -42,6 +43,15 @@ def inherited_environment(colony: "Colony") -> dict[str, str]:
     if (user := user_of(colony.source)) is not None:
         base |= {"HOME": _home(user), "USER": _name(user), "LOGNAME": _name(user)}
     return base
+
+
+def way_out(colony: "Colony") -> dict[str, str]:
+    """What tells the processes of a colony of the proxy in its cell; nothing where its cable leads out, or nothing does."""
+    walls = colony.means.isolation
+    if not walls.egress.proxied:
+        return {}
+    proxy = f"http://127.0.0.1:{WAY_OUT_PORT}"
+    return way_out_environment(proxy, manifest=colony.manifest, colony=colony.name, networks=[walls.plan.base])
 
 
 def launch(

@@ -34,7 +34,7 @@ from colony_core.supervision import (
 from colony_core.views import ServiceView
 
 from .environment import read_env_files, service_environment
-from .launching import inherited_environment, launch
+from .launching import inherited_environment, launch, way_out
 from .manifest import Ready
 from .manifest import Service as ServiceSpec
 from .readiness import wait_ready
@@ -281,6 +281,7 @@ class Service:
             colony=self.colony.name,
             url=self.url,
             env_file=extra,
+            way_out=way_out(self.colony),
         )
         return launch(
             self.colony,

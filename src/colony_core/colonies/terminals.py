@@ -24,8 +24,8 @@ from colony_core.processes import (
 from colony_core.supervision import Status
 from colony_core.views import NewTerminal, TerminalSize, TerminalView
 
-from .environment import setup_environment
-from .launching import inherited_environment, launch, user_shell
+from .environment import overlaid, setup_environment
+from .launching import inherited_environment, launch, user_shell, way_out
 
 if TYPE_CHECKING:
     from .colony import Colony
@@ -175,13 +175,17 @@ class Terminals:
         argv, text = _command(colony, request)
         terminal = secrets.token_hex(4)
         environment = setup_environment(
-            base=inherited_environment(colony), manifest=colony.manifest, colony=colony.name, url=colony.url
+            base=inherited_environment(colony),
+            manifest=colony.manifest,
+            colony=colony.name,
+            url=colony.url,
+            way_out=way_out(colony),
         )
         order = launch(
             colony,
             label="terminal",
             argv=argv,
-            environment=environment | {"TERM": request.screen.term, "COLONY_TERMINAL": terminal} | request.env,
+            environment=overlaid(environment, {"TERM": request.screen.term, "COLONY_TERMINAL": terminal}, request.env),
             cwd=request.cwd,
             key=f"{KEY_PART}.{terminal}",
         )

@@ -4,7 +4,8 @@ The story: `trial` finds out which of the `modes` works here; `kernel` is the on
 does, with requests that `netlink` has encoded, and marks all it makes as ours; `opening` opens the `walls`, which keep the slots and pace
 what the kernel has to clean up; `cell` is the handle, whose sockets are born inside; `firewall` keeps colonies apart with one static
 ruleset, and `passages` lets some of them reach others; `names` answers inside a cell at the addresses of the host's resolvers, in the words
-of `dns`. `fake` is cardboard, for tests that ask for it.
+of `dns`. Where the cables lead nowhere, `way_out` serves a proxy inside: it reads what is `asked`, and lets to what is `outside`. `fake` is
+cardboard, for tests that ask for it.
 """
 
 from .addresses import Addresses, AddressPlan
@@ -19,8 +20,11 @@ from .rootless import enter_rootless, is_rootless
 from .trial import choose_mode, probe
 from .usage import Processes, processes_in
 from .walls import Isolation
+from .way_out import PORT as WAY_OUT_PORT
+from .way_out import serve_way_out
 
 __all__ = [
+    "WAY_OUT_PORT",
     "AddressPlan",
     "Addresses",
     "Cell",
@@ -49,4 +53,5 @@ __all__ = [
     "probe",
     "processes_in",
     "serve_names",
+    "serve_way_out",
 ]

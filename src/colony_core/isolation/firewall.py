@@ -79,6 +79,8 @@ class EgressReport:
 
     allowed: bool
     text: str
+    proxied: bool = False
+    """Whether it is a proxy inside each cell (`serve_way_out`) that lets out."""
 
     def __str__(self) -> str:
         return self.text

@@ -33,6 +33,7 @@ OPERSTATE, OPER_UP = 16, 6
 LINK_NAME, LINK_MARK = 3, 20
 SKIP_STATISTICS = 8
 STATS64 = 23
+RTA_DST, RTA_OIF = 1, 4
 
 _HEADER = struct.Struct("=IHHII")
 _INDEX = struct.Struct("=I")
@@ -280,6 +281,21 @@ def find_link(
                     return None
                 raise NetlinkError(number, os.strerror(number))
     return None
+
+
+def route_to(sock: socket.socket, address: str) -> tuple[int, int]:
+    """(kind, index of the link) of the route that a packet to an address would take; raises NetlinkError where there is none."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    raw = socket.inet_pton(family, address)
+    body = struct.pack("=BB10x", family, 8 * len(raw)) + struct.pack("=HH", 4 + len(raw), RTA_DST) + raw
+    with _talking(sock):
+        sock.send(_HEADER.pack(_HEADER.size + len(body), GETROUTE, REQUEST, 1, 0) + body)
+        kind, _, payload = next(messages(sock.recv(65536)))
+    if kind == ERROR:
+        number = -struct.unpack_from("=i", payload)[0]
+        raise NetlinkError(number, os.strerror(number))
+    link = attributes(payload, 12).get(RTA_OIF, bytes(4))
+    return payload[7], _INDEX.unpack(link)[0]
 
 
 def dump(sock: socket.socket, request: int, family: int) -> Iterator[bytes]:

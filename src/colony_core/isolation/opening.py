@@ -24,6 +24,7 @@ from .passages import Passages
 from .walls import Isolation
 
 RTMGRP_LINK = 1
+PROXIED = "HTTP and HTTPS by a proxy in each colony; for all else run as root, or as a system service"
 FORWARD_NOTE = "ip_forward.before"
 TASKS_LIMIT = Limit(10, 60.0)
 
@@ -98,7 +99,7 @@ def _egress(note: Path, egress: bool, own_hub: bool) -> EgressReport:
     if not egress:
         return EgressReport(False, "none, as configured")
     if own_hub:
-        return EgressReport(False, "none: the cells' network ends in this process; run as root, or as a system service")
+        return EgressReport(True, PROXIED, proxied=True)
     report = firewall.set_forwarding(note)
     if report.allowed and firewall.docker_blocks_forwarding():
         return EgressReport(False, "blocked: another firewall (Docker's?) drops what is forwarded; see colony doctor")

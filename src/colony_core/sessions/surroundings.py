@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from colony_core.backends import Command, Program, Starter
-from colony_core.colonies import Colony, Running, read_env_files, run_command
+from colony_core.colonies import PROXY_VARIABLES, Colony, Running, read_env_files, run_command
 from colony_core.errors import ColonyError
 from colony_core.views import ExecRequest
 
@@ -58,6 +58,8 @@ async def environment_of(colony: Colony, base: Mapping[str, str]) -> dict[str, s
     Read anew for each run and handed to the agent alone; nobody keeps it.
     """
     found = agent_environment(base)
+    if colony.means.isolation.egress.proxied:  # the proxy of the daemon's own surroundings is not reached from inside
+        found = {name: value for name, value in found.items() if name.lower() not in PROXY_VARIABLES}
     if await trio.Path(colony.source, DOTENV).is_file():
         with_dotenv = await trio.to_thread.run_sync(_dotenv, Path(colony.source))
         found |= agent_environment(with_dotenv)

@@ -18,8 +18,10 @@ from colony_core.views import ColonyView, NewColony
 Walls = Callable[[], AbstractAsyncContextManager[isolation.Isolation]]
 
 
-def free_walls(run_dir: Path) -> Walls:
+def free_walls(run_dir: Path, *, egress: bool = False) -> Walls:
     """Real walls in a network of their own: nothing of them touches the host, and they go with the test.
+
+    With `egress` a proxy in each cell leads out of it, as it does where an ordinary user runs Colony.
 
     As an ordinary user the process enters a user namespace here. Raises Missing (`no-isolation`), or `threads-exist` where it has threads
     already: then call `isolation.enter_rootless()` first in the program. The pytest plugin has done so.
@@ -27,7 +29,7 @@ def free_walls(run_dir: Path) -> Walls:
     mode = isolation.choose_mode()
     if mode is isolation.Mode.ROOTLESS:
         isolation.enter_rootless()
-    return partial(isolation.open_isolation, run_dir=run_dir, mode=mode, egress=False, private=True)
+    return partial(isolation.open_isolation, run_dir=run_dir, mode=mode, egress=egress, private=True)
 
 
 def fake_walls(run_dir: Path) -> Walls:

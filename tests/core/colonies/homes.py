@@ -14,6 +14,7 @@ from colony_core.colonies import Colony
 from colony_core.events import ColonyStateChanged, Event, HouseEvent, Missed, ServiceStateChanged
 from colony_core.mycelium import Mycelium
 from colony_core.testing import fake_walls, open_test_house, wait_for
+from colony_core.testing.houses import free_walls
 from colony_core.views import ColonyView, ExecRequest, NewColony, ServiceView
 
 PATIENCE_SECONDS = 120.0
@@ -136,11 +137,12 @@ class Home:
 
 
 @asynccontextmanager
-async def open_home(folder: Path, *, fake: bool = False, **settings: Any) -> AsyncIterator[Home]:
-    """A house with real walls in a network of its own, or cardboard ones."""
+async def open_home(folder: Path, *, fake: bool = False, egress: bool = False, **settings: Any) -> AsyncIterator[Home]:
+    """A house with real walls in a network of its own, from which a proxy may lead out, or cardboard ones."""
+    run = folder / "house" / "run"
     async with open_test_house(
         folder / "house",
-        walls=fake_walls(folder / "house" / "run") if fake else None,
+        walls=fake_walls(run) if fake else free_walls(run, egress=egress),
         settings={key.replace("__", "."): value for key, value in settings.items()},
     ) as house:
         home = Home(house, folder)
