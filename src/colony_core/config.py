@@ -251,7 +251,9 @@ class Isolation:
     )
     base: str = _key("10.200.0.0/16", _network, "colonies get their addresses from here")
     egress: bool = _key(
-        True, _flag, "whether colonies reach the outside (sets net.ipv4.ip_forward while the daemon runs)"
+        True,
+        _flag,
+        "whether colonies reach the outside: by NAT (sets net.ipv4.ip_forward while the daemon runs), rootless by a proxy",
     )
 
 

@@ -47,7 +47,7 @@ def test_the_tree_of_a_daemon_is_the_one_in_the_architecture(daemon: Daemon) -> 
     assert told(tree) == printed
     here = {name for _, name in printed}
     # where the host's resolver is reached, nobody needs to answer for it; the others are there for a Caddy and a service manager
-    optional = {"(names)", "resolver", "(way out)", "forwarder", "caddy", "systemd"} - here
+    optional = {"(names)", "resolver", "(egress)", "forwarder", "caddy", "systemd"} - here
     assert sorted(printed) == sorted(line for line in in_the_architecture() if line[1] not in optional)
     assert all(": up for" in line for line in text.splitlines())
     owner = next(child for child in tree["children"] if child["id"] == "keeper")

@@ -22,7 +22,7 @@ IN_A_CHILD = {
     "colony_core/isolation/names.py serve_names": "names",
     "colony_core/isolation/names.py _serve": "names",
     "colony_core/isolation/names.py _serve_udp": "names",
-    "colony_core/isolation/way_out.py _relay": "way out",
+    "colony_core/isolation/way_out.py _relay": "egress",
     "colony_core/sessions/session.py Session.work": "runs",
     "colony_core/sessions/run.py Watch.follow": "runs",
     "colony_core/sessions/receipts.py _run": "runs",

@@ -1,7 +1,7 @@
 """One colony: its cell, its services, and the actor that answers for them at once.
 
 A colony is a supervisor subtree. Its children, in start order: `(owner)`, which does the slow work one piece at a time; `(cell)`,
-`(names)`, `(way out)` and `(terminals)` while it is up; and one supervisor per service. A service that reaches its limit ends alone.
+`(names)`, `(egress)` and `(terminals)` while it is up; and one supervisor per service. A service that reaches its limit ends alone.
 Stopping the subtree stops the services, then the cell. What people ask is answered from memory and handed to the owner, so that a colony
 answers at once whatever its owner does.
 
@@ -54,7 +54,7 @@ from .state import ColonyState, ServiceState, Verb, Wanted, is_at_rest, is_settl
 from .terminals import KEY_PART as TERMINAL_KEYS
 from .terminals import Terminals
 
-OWNER, CELL, NAMES, WAY_OUT, TERMINALS = "(owner)", "(cell)", "(names)", "(way out)", "(terminals)"
+OWNER, CELL, NAMES, EGRESS, TERMINALS = "(owner)", "(cell)", "(names)", "(egress)", "(terminals)"
 """Children of a colony that are no services; no service can have such a name."""
 NAMES_PORT = 53
 _TOLD_AS_THEY_ARE = frozenset({ServiceState.RESTARTING, ServiceState.STOPPING})
@@ -376,7 +376,7 @@ class Colony:
         """Where no cable leads out: before setup commands, which fetch things."""
         if self.means.isolation.egress.proxied:
             way = ChildSpec(id="forwarder", run=self._serve_way_out, restart=Restart.PERMANENT, grace=1.0)
-            await self._grown().start_child(supervisor_spec(WAY_OUT, [way], restart=Restart.TEMPORARY))
+            await self._grown().start_child(supervisor_spec(EGRESS, [way], restart=Restart.TEMPORARY))
 
     async def _stop(self, grace: float | None, reason: str = "", *, durable: bool = True) -> None:
         """Its last step takes over the state, so that nobody sees the colony stopped while a start is queued behind this."""
@@ -435,7 +435,7 @@ class Colony:
                     nursery.start_soon(self._stop_service, self.services[name], grace)
         self.terminals.grace = grace
         await self._stop_child(TERMINALS)
-        await self._stop_child(WAY_OUT)
+        await self._stop_child(EGRESS)
         await self._stop_child(NAMES)
         end = await self._stop_child(CELL)
         self._following.clear()

@@ -60,6 +60,8 @@ def _isolation(config: Config) -> Iterator[Finding]:
         state: State = "ok" if report.works else ("warn" if works else "broken")
         if report.works or not works:
             yield Finding(f"isolation: {report.mode.value}", state, found, "" if report.works else report.hint)
+    if works and works[0].mode is isolation.Mode.ROOTLESS and config.isolation.egress:
+        yield Finding("egress", "ok", isolation.PROXIED)
 
 
 def _firewall(_: Config) -> Iterator[Finding]:

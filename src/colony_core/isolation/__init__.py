@@ -14,7 +14,7 @@ from .fake import FakeIsolation, open_fake_isolation
 from .firewall import EgressReport, docker_blocks_forwarding, firewall_stands
 from .modes import Mode, ModeReport
 from .names import Lookup, host_nameservers, needs_forwarding, serve_names
-from .opening import open_isolation
+from .opening import PROXIED, open_isolation
 from .passages import Passage
 from .rootless import enter_rootless, is_rootless
 from .trial import choose_mode, probe
@@ -24,6 +24,7 @@ from .way_out import PORT as WAY_OUT_PORT
 from .way_out import serve_way_out
 
 __all__ = [
+    "PROXIED",
     "WAY_OUT_PORT",
     "AddressPlan",
     "Addresses",

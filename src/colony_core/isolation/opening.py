@@ -25,6 +25,7 @@ from .walls import Isolation
 
 RTMGRP_LINK = 1
 PROXIED = "HTTP and HTTPS by a proxy in each colony; for all else run as root, or as a system service"
+"""What a cell has for a way out where its cable leads nowhere, and what would help."""
 FORWARD_NOTE = "ip_forward.before"
 TASKS_LIMIT = Limit(10, 60.0)
 

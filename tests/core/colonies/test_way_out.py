@@ -46,20 +46,20 @@ def test_where_there_is_no_proxy_nothing_is_told() -> None:
 
 
 def test_what_the_manifest_says_of_a_proxy_goes_before_in_either_spelling() -> None:
-    text = '[colony.environment]\nhttps_proxy = "http://own:1"\n[services.api]\ncommand = "x"\nenv = { NO_PROXY = "own" }\n'
+    text = '[colony.environment]\nHTTPS_PROXY = "http://own:1"\n[services.api]\ncommand = "x"\nenv = { no_proxy = "own" }\n'
     manifest = read_manifest(text, templates={})
     (api,) = manifest.services
     told = service_environment(
         base={}, manifest=manifest, service=api, colony="shop", way_out=variables(), env_file={"Http_Proxy": "file"}
     )
     assert {name: value for name, value in told.items() if "proxy" in name.lower()} == {
-        "https_proxy": "http://own:1",
+        "HTTPS_PROXY": "http://own:1",
         "Http_Proxy": "file",
-        "NO_PROXY": "own",
+        "no_proxy": "own",
         "NODE_USE_ENV_PROXY": "1",
     }
     setup = setup_environment(base={}, manifest=manifest, colony="shop", way_out=variables())
-    assert "HTTPS_PROXY" not in setup
+    assert "https_proxy" not in setup
     assert setup["http_proxy"] == PROXY
 
 
@@ -74,9 +74,8 @@ def test_only_words_on_a_proxy_are_one_in_both_spellings() -> None:
 @pytest.mark.kernel
 async def test_setup_services_commands_and_terminals_go_out_by_the_proxy(tmp_path: Path) -> None:
     ask = json.dumps(["python3", "-S", "ask.py", TO_THE_HOST])
-    text = f"[colony]\nsetup = [{ask}]\n" + service("asks", ask, restart='{ policy = "never" }')
+    text = f"[setup]\ncommands = [{ask}]\n" + service("asks", ask, restart='{ policy = "never" }')
     async with open_home(tmp_path, egress=True) as home:
-        home.write("app", text, **{"ask.py": ASK})
         await home.spawn("app", text, **{"ask.py": ASK})
         assert "proxy" in home.house.system().egress
         expected = "403 colony: 10.200.0.2 is in the network of colonies"
@@ -117,6 +116,6 @@ async def test_an_agent_goes_by_it_rather_than_by_the_proxy_of_the_daemons_user(
 async def test_without_egress_there_is_no_proxy_and_no_word_of_one(tmp_path: Path) -> None:
     async with open_home(tmp_path) as home:
         await home.up("app", service("one"))
-        assert "(way out)" not in home.house.tree_text()
+        assert "(egress)" not in home.house.tree_text()
         code, out, _ = await home.run("app", "sh", "-c", "env | grep -ci proxy")
         assert (code, out) == (1, b"0\n")
