@@ -63,6 +63,8 @@ ENTRIES = (
     Entry("why", "sessions", _A, "what an agent is at, and what shows it", "COLONY"),
     Entry("approve", "sessions", _A, "allow what an agent asks", "COLONY"),
     Entry("deny", "sessions", _A, "deny what an agent asks", "COLONY"),
+    Entry("answer", "sessions", _A, "answer a question of an agent's", "COLONY"),
+    Entry("mcp", "sessions", _A, "a colony's tools, for an agent that you start in it yourself", ""),
     Entry("interrupt", "sessions", _A, "ask an agent to stop", "COLONY"),
     Entry("backend ls", "backends", _A, "the kinds of coding agents, and which one works", ""),
     Entry("backend check", "backends", _A, "whether a coding agent can work here", "BACKEND"),

@@ -12,6 +12,7 @@ The floors of the house, from the ground up; a room may use only what lies below
     access                                                who may come in
     colonies                                              one colony, and all of them on this machine
     sessions                                              the agents at work in colonies: instructions, feeds, questions, budgets
+    tools                                                 what an agent may know and do from inside of its colony
     mycelium                                              the roof: opens every room, runs the tree, offers the verbs
     doctor  testing                                       what is missing here; houses for your tests
 

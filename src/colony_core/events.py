@@ -101,9 +101,9 @@ class CookieRefused(ColonyEvent):
 
 @attrs.frozen(kw_only=True)
 class AgentEvent(ColonyEvent):
-    """Something that a colony's agent does. `event_type`: text_delta, tool_use, tool_result, status, approval, decision, thinking, usage,
-    notice, instruction. `timestamp` is in milliseconds since 1970; `line` is the number of its line in the feed, 0 for a piece of a text
-    that is still being written."""
+    """Something that a colony's agent does. `event_type`: text_delta, tool_use, tool_result, status, approval, decision, report, thinking,
+    usage, notice, instruction. `timestamp` is in milliseconds since 1970; `line` is the number of its line in the feed, 0 for a piece of
+    a text that is still being written."""
 
     type_name = "agent_event"
     event_type: str

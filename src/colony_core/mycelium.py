@@ -29,6 +29,7 @@ from .colonies import (
     Colony,
     KeeperPost,
     LogItems,
+    MayApply,
     Means,
     Running,
     Verb,
@@ -62,6 +63,7 @@ from .supervision import (
     open_supervisor,
     supervisor_spec,
 )
+from .tools import mcp_servers, serve_tools
 from .tracing import Tracer
 from .views import (
     ApplyView,
@@ -128,6 +130,7 @@ class Mycelium:
             backends=backends,
             environment=agent_environment(os.environ),
             fingerprint=lambda colony: means.workspaces.fingerprint(colony.id),
+            mcp_servers=mcp_servers,
         )
         """The agents of all colonies."""
         self.workspaces = means.workspaces
@@ -177,9 +180,19 @@ class Mycelium:
         await self._colonies.want(colony, Wanted.RUNNING, partial(colony.ask_restart, grace))
         return self._view(colony)
 
-    async def apply(self, ref: str, *, dry_run: bool = False, versions: Collection[str] | None = None) -> ApplyView:
-        """Reads the colony's manifest again and restarts only what changed; with `versions` only if the difference is one of them."""
-        return await self._colonies.apply(self._colonies.find(ref), dry_run=dry_run, versions=versions)
+    async def apply(
+        self,
+        ref: str,
+        *,
+        dry_run: bool = False,
+        versions: Collection[str] | None = None,
+        may: MayApply | None = None,
+    ) -> ApplyView:
+        """Reads the colony's manifest again and restarts only what changed; with `versions` only if the difference is one of them.
+
+        `may` is told what would change, and raises to forbid it.
+        """
+        return await self._colonies.apply(self._colonies.find(ref), dry_run=dry_run, versions=versions, may=may)
 
     async def remove(self, ref: str, *, keep_workspace: bool = False, discard: str | None = None) -> None:
         """Stops the colony and forgets it with its log and its workspace; returns when it is gone.
@@ -444,6 +457,7 @@ async def _open_rooms(
         egress=str(kernel.egress),
         backends=backends,
     )
+    means.serve_tools = partial(serve_tools, house)
     await house.sessions.load()
     return house, [each for each in (listener, front) if each is not None]
 

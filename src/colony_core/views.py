@@ -658,8 +658,8 @@ class AgentView:
 
 @attrs.frozen(kw_only=True)
 class FeedLineView:
-    """A line of what a colony's agent did. `kind`: instruction, text, thinking, tool_use, tool_result, approval, decision, usage, notice,
-    status; `data` holds the particulars."""
+    """A line of what a colony's agent did. `kind`: instruction, text, thinking, tool_use, tool_result, approval, decision, report, usage,
+    notice, status; `data` holds the particulars."""
 
     seq: int
     at: str

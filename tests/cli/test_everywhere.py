@@ -195,7 +195,7 @@ def test_every_command_has_help_with_examples_of_itself(colony: Command) -> None
 
 def test_every_command_prints_json_or_says_why_not() -> None:
     without = {command.name for command in every_command() if "json" not in command.takes}
-    assert without == {"exec", "attach", "completion", "dnsmasq", "edit"}
+    assert without == {"exec", "attach", "completion", "dnsmasq", "edit", "mcp"}
     assert set(REASONS) >= {"json", "quiet", "format", "wide", "yes", "timeout", "server"}
 
 

@@ -99,6 +99,67 @@ def host_addresses() -> list[str]:
     ][:5]
 
 
+# ---- 2: an agent acts for another agent
+
+TRY = """
+import json, socket, sys
+with socket.socket(socket.AF_UNIX) as tools:
+    tools.connect("\\0colony")
+    lines = tools.makefile("rw")
+    for number, (name, arguments) in enumerate(json.loads(sys.argv[1])):
+        call = {"name": name, "arguments": arguments}
+        print(json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": call}), file=lines, flush=True)
+        result = json.loads(lines.readline() or '{"result": {"isError": true, "content": [{"text": "hung up"}]}}')["result"]
+        print(json.dumps([result["content"][0]["text"], result["isError"]]))
+"""
+
+
+def test_2_an_agent_that_names_another_colony_is_refused_and_it_is_written_down(daemon: Daemon) -> None:
+    for name in ("ant", "bee"):
+        daemon.spawn(name, IDLE)
+        daemon.until_ready(name)
+    ant, bee = daemon.colony("ant"), daemon.colony("bee")
+    tries = [
+        (tool, {"service": "idle", key: named} if "service" in tool else {key: named})
+        for tool in ("stop_service", "restart_service", "apply", "services", "logs", "report")
+        for key, named in (("colony", "bee"), ("colony_id", bee["id"]), ("agent", "bee"))
+    ]
+    tried = daemon.cli("exec", "ant", "--", sys.executable, "-c", TRY, json.dumps(tries)).stdout.splitlines()
+    assert len(tried) == len(tries)
+    assert all(json.loads(line)[0].startswith("not-your-colony") and json.loads(line)[1] for line in tried)
+    rows = [entry for entry in audited(daemon) if entry["method"] == "TOOL"]
+    assert [(entry["status"], entry["code"], entry["role"]) for entry in rows] == [
+        (403, "not-your-colony", "agent")
+    ] * len(tries)
+    assert {(entry["who"], entry["name"]) for entry in rows} == {(f"colony:{ant['id']}", "ant")}
+    assert {entry["target"] for entry in rows} == {"bee", bee["id"]}
+    assert daemon.colony("bee")["services"] == bee["services"], "nothing has happened to it"
+    own = [["services", {"colony": "ant"}], ["restart_service", {"service": "idle", "colony_id": ant["id"]}]]
+    told = daemon.cli("exec", "ant", "--", sys.executable, "-c", TRY, json.dumps(own)).stdout.splitlines()
+    assert [json.loads(line)[1] for line in told] == [False, False], "it may say who it is"
+
+
+@pytest.mark.root
+def test_2_who_is_not_in_the_colony_or_not_its_user_reaches_none_of_its_tools(daemon: Daemon) -> None:
+    daemon.spawn("ant", IDLE)
+    namespace = daemon.until_ready("ant")["namespace"]
+    knock = [sys.executable, "-c", TRY, '[["services", {}]]']
+    inside = ["nsenter", f"--net=/run/netns/{namespace}"]
+
+    def try_as(*words: str) -> str:
+        done = subprocess.run([*words, *knock], capture_output=True, text=True, check=False)
+        return done.stdout or done.stderr
+
+    assert '\\"name\\": \\"idle\\"' in try_as(*inside), "the way is open to whom it is for"
+    assert "ConnectionRefusedError" in try_as(), "on the host nobody has that name"
+    assert "ConnectionRefusedError" in try_as(*inside, "unshare", "--net"), "nor in a network of one's own"
+    refused = try_as(*inside, "setpriv", "--reuid=65534", "--clear-groups")
+    assert "hung up" in refused or "Error" in refused
+    (row,) = [entry for entry in audited(daemon) if entry["code"] == "socket-of-another-user"]
+    assert (row["status"], row["path"], row["target"]) == (403, "/tools/connect", "ant")
+    assert "uid 65534" in row["source"]
+
+
 # ---- 6: agents reach each other
 
 LISTENER = """

@@ -54,6 +54,8 @@ LOCAL_TO_A_CALL = {
 
 OF_A_CONNECTION = {
     "colony_core/routing/connection.py Connection.run",
+    "colony_core/tools/server.py converse",
+    "colony_core/tools/server.py _Conversation._asked",
     "colony_core/routing/connection.py Connection._serve",
     "colony_web/connection.py Connection.run",
     "colony_web/connection.py Connection.spawn",

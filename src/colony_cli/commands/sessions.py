@@ -1,13 +1,16 @@
 """The agents at work in colonies: instruct, interrupt, approve, deny, feed, why."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
+import colony_core
 from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, Duration, Nearest, colony_argument, command
 from colony_cli.output import Output
@@ -27,6 +30,7 @@ _KINDS = {
     "tool_result": (" ", "grey"),
     "approval": ("?", "amber"),
     "decision": ("!", "amber"),
+    "report": ("»", "green"),
     "usage": ("$", "grey"),
     "notice": ("·", "grey"),
     "receipt": ("✓", "green"),
@@ -133,6 +137,33 @@ def deny_command(run: Run, name: str, approval: str | None, *, message: str) -> 
 
 
 @command(
+    "answer",
+    takes=ASKS | RESULT,
+    examples=("colony answer hello 'PostgreSQL, as in the other service'", "colony answer hello yes 3f9a1c02"),
+    see=("colony why", "colony approve"),
+)
+@click.argument("name")
+@click.argument("text", metavar="TEXT")
+@click.argument("approval", metavar="[ID]", required=False)
+def answer_command(run: Run, name: str, text: str, approval: str | None) -> None:
+    """Answer a question of a colony's agent; ID is needed only where it asks several things."""
+    _decide(run, name, approval, allow=True, message=text, kind="question")
+
+
+@command(
+    "mcp",
+    takes=frozenset(),
+    examples=("colony mcp", "claude mcp add colony -- colony mcp   # in a terminal of the colony: colony attach hello"),
+    see=("colony attach", "colony instruct"),
+)
+def mcp_command(run: Run) -> None:
+    """Speak MCP on the standard streams, for an agent that you start yourself inside of a colony; others have it by themselves."""
+    bridge = Path(colony_core.__file__).with_name("tools") / "bridge.py"
+    run.output.flush()
+    os.execv(sys.executable, [sys.executable, "-I", "-S", str(bridge)])  # noqa: S606 - our own program, in place of this one
+
+
+@command(
     "feed",
     takes=frozenset({"server", "json"}),
     examples=("colony feed hello", "colony feed hello -f", "colony feed hello --after 1200 --json"),
@@ -197,9 +228,8 @@ def show_agent(output: Output, view: Mapping[str, Any]) -> None:
             output.lines(f"  {'':<12} {clean(text)}" for text in check["tail"].splitlines()[-10:])
     for question in view["approvals"]:
         output.line(f"  {'asks':<12} {question['id']}  {clean(question['summary'])}")
-    if view["approvals"]:
-        name = view["colony"]
-        output.note(f"colony approve {name}, or: colony deny {name} -m WHY")
+    for kind in sorted({question["kind"] == "question" for question in view["approvals"]}):
+        output.note(_how_to_answer(view["colony"], question=kind))
 
 
 def show_line(output: Output, line: Mapping[str, Any]) -> None:
@@ -237,9 +267,14 @@ def _first_line(text: str) -> str:
     return line if len(line) <= 300 else f"{line[:299]}…"
 
 
-def _decide(run: Run, name: str, approval: str | None, *, allow: bool, message: str) -> None:
+def _how_to_answer(name: str, *, question: bool) -> str:
+    return f"colony answer {name} TEXT" if question else f"colony approve {name}, or: colony deny {name} -m WHY"
+
+
+def _decide(run: Run, name: str, approval: str | None, *, allow: bool, message: str, kind: str | None = None) -> None:
     view = run.named(name, lambda ref: run.ask(run.calls.agent(ref)))
-    waiting = [one for one in view["approvals"] if approval is None or one["id"].startswith(approval)]
+    asked = [one for one in view["approvals"] if kind in (None, one["kind"])]
+    waiting = [one for one in asked if approval is None or one["id"].startswith(approval)]
     if len(waiting) != 1 and (approval is None or waiting):
         what = f"the agent of “{view['colony']}” asks {plural(len(waiting), 'thing') if waiting else 'nothing'}"
         hint = "; ".join(f"{one['id']} {one['summary'][:60]}" for one in waiting)
@@ -271,7 +306,7 @@ def _follow_until_rest(run: Run, view: Mapping[str, Any], *, after: int) -> None
         if line["kind"] == "status":
             return
         if line["kind"] == "approval":
-            run.output.note(f"colony approve {view['colony']}, or: colony deny {view['colony']} -m WHY")
+            run.output.note(_how_to_answer(view["colony"], question=line["data"].get("tool_kind") == "question"))
 
 
 def _judged(run: Run, ref: str) -> int:

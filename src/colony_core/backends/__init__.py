@@ -30,6 +30,7 @@ from .happenings import (
 )
 from .hld import HldBackend
 from .hld_line import HldLine, HldPlace, hld_place
+from .jsonrpc import LineLost, Peer, Request
 from .script import ScriptBackend
 from .standard import standard_backends
 
@@ -54,12 +55,15 @@ __all__ = [
     "Kind",
     "LimitReached",
     "Line",
+    "LineLost",
     "McpServer",
     "Notice",
     "Outcome",
     "Pause",
+    "Peer",
     "Permissions",
     "Program",
+    "Request",
     "Run",
     "ScriptBackend",
     "Started",

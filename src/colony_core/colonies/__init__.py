@@ -5,15 +5,16 @@ work to its owner; its owner builds the cell, runs the setup, starts the service
 What a manifest says is in `manifest`, what an edited one changes in `changes`, which state may follow which in `state`.
 """
 
-from .colonies import Colonies
+from .colonies import Colonies, MayApply
 from .colony import Colony
 from .commands import Running, command_environment, run_command
 from .environment import PROXY_VARIABLES, base_environment, read_env_files
+from .launching import user_of
 from .logs import LogItems, follow_log, follow_log_pages, log_page
 from .manifest import Check, Manifest, read_manifest, start_order
 from .means import KeeperPost, Means
 from .previews import resolve
-from .state import ColonyState, ServiceState, Verb, Wanted
+from .state import ColonyState, ServiceState, Verb, Wanted, is_at_rest, is_settled
 from .templates import load_templates
 from .usage import usage_of
 
@@ -26,6 +27,7 @@ __all__ = [
     "KeeperPost",
     "LogItems",
     "Manifest",
+    "MayApply",
     "Means",
     "Running",
     "ServiceState",
@@ -35,6 +37,8 @@ __all__ = [
     "command_environment",
     "follow_log",
     "follow_log_pages",
+    "is_at_rest",
+    "is_settled",
     "load_templates",
     "log_page",
     "read_env_files",
@@ -43,4 +47,5 @@ __all__ = [
     "run_command",
     "start_order",
     "usage_of",
+    "user_of",
 ]

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
+import attrs
 import trio
 from sqlalchemy import Connection
 
@@ -39,6 +40,8 @@ from .state import ColonyState, ServiceState, Verb, Wanted
 MOST_COLONIES = 4000
 logger = logging.getLogger("colony.colonies")
 
+MayApply = Callable[[frozenset[str]], None]
+PARTS = tuple(field.name for field in attrs.fields(Manifest))
 COLONY_DEPTH = 3
 """How long the path of a colony is in the tree: mycelium, colonies, its name."""
 
@@ -181,10 +184,18 @@ class Colonies:
             colony.ask_service(found, verb, grace)
         return found
 
-    async def apply(self, colony: Colony, *, dry_run: bool, versions: Collection[str] | None = None) -> ApplyView:
+    async def apply(
+        self,
+        colony: Colony,
+        *,
+        dry_run: bool,
+        versions: Collection[str] | None = None,
+        may: MayApply | None = None,
+    ) -> ApplyView:
         """Reads the manifest again and takes over what changed; raises Invalid or NotAllowed and changes nothing if it is wrong.
 
         With `versions` the difference must be one of those, else WrongState (`changed-meanwhile`) is raised and nothing changes.
+        `may` is told which parts of the manifest changed, and raises where they are not for whoever asks.
         Raises Broken (`firewall`, `no-forwarding`) where all was taken over but its links could not be opened or closed.
         """
         async with colony.deciding:
@@ -199,6 +210,8 @@ class Colonies:
                     f"since you looked, somebody else has edited or applied the manifest of “{colony.name}”",
                     f"look again: colony apply {colony.name} --dry-run",
                 )
+            if may is not None:
+                may(frozenset(name for name in PARTS if getattr(colony.manifest, name) != getattr(manifest, name)))
             changes = compare(colony.manifest, manifest)
             services = [colony.services[name] for name in changes.restarted if name in colony.services]
             restarted = tuple(s.name for s in services if s.state is not ServiceState.STOPPED)

@@ -1,9 +1,9 @@
 """One colony: its cell, its services, and the actor that answers for them at once.
 
 A colony is a supervisor subtree. Its children, in start order: `(owner)`, which does the slow work one piece at a time; `(cell)`,
-`(names)`, `(egress)` and `(terminals)` while it is up; and one supervisor per service. A service that reaches its limit ends alone.
-Stopping the subtree stops the services, then the cell. What people ask is answered from memory and handed to the owner, so that a colony
-answers at once whatever its owner does.
+`(names)`, `(egress)`, `(tools)` and `(terminals)` while it is up; and one supervisor per service. A service that reaches its limit
+ends alone. Stopping the subtree stops the services, then the cell. What people ask is answered from memory and handed to the owner, so
+that a colony answers at once whatever its owner does.
 
 States change from two sides: by what is asked, and by the owner's jobs. Whoever asks for the opposite of what is under way takes over the
 new state at once and has the job given up; a job that was given up changes no state any more (`_reach`). The file is long because this
@@ -54,7 +54,7 @@ from .state import ColonyState, ServiceState, Verb, Wanted, is_at_rest, is_settl
 from .terminals import KEY_PART as TERMINAL_KEYS
 from .terminals import Terminals
 
-OWNER, CELL, NAMES, EGRESS, TERMINALS = "(owner)", "(cell)", "(names)", "(egress)", "(terminals)"
+OWNER, CELL, NAMES, EGRESS, TOOLS, TERMINALS = "(owner)", "(cell)", "(names)", "(egress)", "(tools)", "(terminals)"
 """Children of a colony that are no services; no service can have such a name."""
 NAMES_PORT = 53
 _TOLD_AS_THEY_ARE = frozenset({ServiceState.RESTARTING, ServiceState.STOPPING})
@@ -325,6 +325,7 @@ class Colony:
         await self._sweep_processes(spare=spare)
         await self._start_names()
         await self._open_way_out()
+        await self._start_tools()
         await self._grown().start_child(ChildSpec(id=TERMINALS, run=self.terminals.keep, grace=inf))
         self.steps = made + tuple(StepView(name=s.name, detail=s.detail, seconds=s.seconds) for s in cell.steps)
         await build(self, adopting=adopting)
@@ -378,6 +379,12 @@ class Colony:
             way = ChildSpec(id="forwarder", run=self._serve_way_out, restart=Restart.PERMANENT, grace=1.0)
             await self._grown().start_child(supervisor_spec(EGRESS, [way], restart=Restart.TEMPORARY))
 
+    async def _start_tools(self) -> None:
+        if self.means.serve_tools is not None:
+            serve = partial(self.means.serve_tools, self)
+            server = ChildSpec(id="server", run=serve, restart=Restart.PERMANENT, grace=1.0)
+            await self._grown().start_child(supervisor_spec(TOOLS, [server], restart=Restart.TEMPORARY))
+
     async def _stop(self, grace: float | None, reason: str = "", *, durable: bool = True) -> None:
         """Its last step takes over the state, so that nobody sees the colony stopped while a start is queued behind this."""
         complaint = await self._take_down(grace)
@@ -428,13 +435,15 @@ class Colony:
         self._grown().stop()
 
     async def _take_down(self, grace: float | None) -> str:
-        """Services in reverse order of their start, those of one rank together; then terminals, names, walls. What went wrong is told."""
+        """Services in reverse order of their start, those of one rank together; then terminals, tools, names, walls. What went wrong
+        is told."""
         for rank in reversed(start_order(self._in_force.services)):
             async with trio.open_nursery() as nursery:
                 for name in rank:
                     nursery.start_soon(self._stop_service, self.services[name], grace)
         self.terminals.grace = grace
         await self._stop_child(TERMINALS)
+        await self._stop_child(TOOLS)
         await self._stop_child(EGRESS)
         await self._stop_child(NAMES)
         end = await self._stop_child(CELL)

@@ -1,7 +1,7 @@
 """What every colony of a house shares: the kernel, the keeper, the store, the bus, the settings."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -68,6 +68,8 @@ class Means:
     tools: Tools = attrs.field(factory=Tools)
     preview_port: int | None = None
     tracer: Tracer = attrs.field(factory=NoTracer)
+    serve_tools: Callable[..., Awaitable[None]] | None = None
+    """Serves a colony's agent inside its cell; called with the colony, as a child of it."""
     closing: bool = False
     ending: bool = False
     leaving: bool = False

@@ -1,10 +1,10 @@
 """One run of an agent as its session sees it: takes what happens, keeps it, watches over time and money, asks people."""
 
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -15,6 +15,7 @@ from colony_core.backends import (
     ApprovalVoided,
     Ended,
     Happening,
+    Kind,
     LimitReached,
     Run,
     Started,
@@ -22,7 +23,8 @@ from colony_core.backends import (
     TextDelta,
     Usage,
 )
-from colony_core.errors import NotFound
+from colony_core.errors import NotFound, WrongState
+from colony_core.views import Decision
 
 from . import records
 from .budget import Spent
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 """How often time and budget are looked at."""
+VOID_SECONDS = 5.0
+"""For writing down, when a run is cut off, that nobody waits for answers any more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +49,14 @@ class Stop:
 
     code: str
     words: str
+
+
+@attrs.define
+class _Asker:
+    """Who waits for the answer to a question that did not come from the run."""
+
+    done: trio.Event = attrs.field(factory=trio.Event)
+    decision: Decision | None = None
 
 
 class Watch:
@@ -59,25 +71,45 @@ class Watch:
         self._resolved = resolved
         self._tools: dict[str, str] = {}
         self._open: dict[str, Approval] = {}
+        self._askers: dict[str, _Asker] = {}
+        self._asking = trio.Lock()
+        """Held while a question is opened or closed, so that none is opened behind the end of the run."""
+        self._over = False
         self._worked = 0.0
         self._looked = trio.current_time()
         self._warned = False
         self._pieces = False
         self._usage = Usage()
 
-    async def follow(self) -> Ended:
-        """Takes what happens until the run has ended; gives its end."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._look_for_ever)
-            ended = await self._read()
-            nursery.cancel_scope.cancel()
-        await self._use()
-        used = self._allowance.used
-        if used.usd or used.tokens:
-            await self._session.feed.add(self._session.whose, usage_line(used.usd, used.turns, used.tokens))
-        await self._session.void(self._open)
-        self._open.clear()
+    async def follow(self, backend: str) -> Ended:
+        """Takes what happens until the run has ended; gives its end. `backend` is whose run it is."""
+        session = self._session
+        try:
+            async with self._asking:
+                await session.enter(State.WORKING, "", record=attrs.evolve(session.record, backend=backend))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._look_for_ever)
+                ended = await self._read()
+                nursery.cancel_scope.cancel()
+            await self._use()
+            used = self._allowance.used
+            if used.usd or used.tokens:
+                await session.feed.add(session.whose, usage_line(used.usd, used.turns, used.tokens))
+            await self._close()
+        except BaseException:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + VOID_SECONDS):
+                await self._close()
+            raise
         return ended
+
+    async def _close(self) -> None:
+        """The run is over: nobody waits for answers any more."""
+        self._over = True
+        for asker in self._askers.values():
+            asker.done.set()
+        async with self._asking:
+            await self._session.void(self._open)
+            self._open.clear()
 
     async def end(self, stop: Stop) -> None:
         """Asks the run to stop, for a reason of ours; the first reason counts."""
@@ -93,9 +125,35 @@ class Watch:
                 "approval-not-open", f"nobody waits for an answer to {approval_id[:40]!r}", "colony show NAME"
             )
         self._count_time()
-        await self._run.answer(approval.vendor_id, allow=allow, message=message)
-        if not self._open:
-            await self._session.enter(State.WORKING, "")
+        if (asker := self._askers.get(approval_id)) is not None:
+            asker.decision = Decision(allow=allow, message=message)
+            asker.done.set()
+        else:
+            await self._run.answer(approval.vendor_id, allow=allow, message=message)
+        async with self._asking:
+            await self._go_on()
+
+    async def ask(self, tool: str, *, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:
+        """Asks a person something beside what the run itself asks, and gives the answer.
+
+        Raises WrongState (`run-over`) where the run ends first. Cancelled, the question is void.
+        """
+        approval = self._approval("", tool, kind, summary, given)
+        asker = self._askers[approval.id] = _Asker()
+        try:
+            async with self._asking:
+                if not self._over:
+                    await self._put(approval, f"asks: {summary}")
+            await asker.done.wait()
+        finally:
+            del self._askers[approval.id]
+            if asker.decision is None:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + VOID_SECONDS):
+                    async with self._asking:
+                        await self._drop({approval.id: approval})
+        if asker.decision is None:
+            raise WrongState("run-over", "the run has ended, and nobody answers any more", "")
+        return asker.decision
 
     async def _read(self) -> Ended:
         stream = self._run.happenings()
@@ -139,16 +197,7 @@ class Watch:
         session = self._session
         self._tools.setdefault(asked.tool_use, asked.tool)
         summary = tool_summary(asked.tool, asked.input) if asked.input else (asked.title or asked.tool)
-        approval = Approval(
-            id=secrets.token_hex(4),
-            colony_id=session.colony.id,
-            vendor_id=asked.id,
-            tool=asked.tool,
-            kind=asked.kind,
-            summary=summary,
-            input=bounded(asked.input, MOST_CONTENT),
-            asked_at=clock.unix_now(),
-        )
+        approval = self._approval(asked.id, asked.tool, asked.kind, summary, asked.input)
         if goes_without_asking(self._resolved.config.permissions, asked.kind):
             data = {
                 "id": "",
@@ -160,19 +209,45 @@ class Watch:
             with suppress(NotFound):  # taken back meanwhile
                 await self._run.answer(asked.id, allow=True)
             return
+        async with self._asking:
+            await self._put(approval, f"wants to use {summary}")
+
+    def _approval(self, vendor_id: str, tool: str, kind: Kind, summary: str, given: Mapping[str, Any]) -> Approval:
+        return Approval(
+            id=secrets.token_hex(4),
+            colony_id=self._session.colony.id,
+            vendor_id=vendor_id,
+            tool=tool,
+            kind=kind,
+            summary=summary,
+            input=bounded(dict(given), MOST_CONTENT),
+            asked_at=clock.unix_now(),
+        )
+
+    async def _put(self, approval: Approval, reason: str) -> None:
+        """Opens a question: written down, told, and the agent waits."""
+        session = self._session
         self._count_time()
         await session.write(partial(records.ask, approval=approval))
         self._open[approval.id] = approval
-        question = {"id": approval.id, "tool": asked.tool, "input": dict(approval.input), "tool_kind": asked.kind}
-        await session.feed.add(session.whose, Line(kind="approval", content=summary, data=question))
-        await session.enter(State.WAITING, f"wants to use {summary}")
+        question = {"id": approval.id, "tool": approval.tool, "input": dict(approval.input), "tool_kind": approval.kind}
+        await session.feed.add(session.whose, Line(kind="approval", content=approval.summary, data=question))
+        await session.enter(State.WAITING, reason)
 
     async def _voided(self, vendor_id: str) -> None:
-        gone = {key: each for key, each in self._open.items() if each.vendor_id == vendor_id}
-        for key in gone:
-            del self._open[key]
+        async with self._asking:
+            await self._drop({key: each for key, each in self._open.items() if each.vendor_id == vendor_id})
+
+    async def _drop(self, gone: Mapping[str, Approval]) -> None:
+        """Nobody needs to answer these any more."""
+        were_open = [key for key in gone if self._open.pop(key, None) is not None]
         await self._session.void(gone)
-        if gone and not self._open:
+        if were_open:
+            await self._go_on()
+
+    async def _go_on(self) -> None:
+        """The agent works again, unless it asks something else or has ended."""
+        if not self._open and not self._over:
             await self._session.enter(State.WORKING, "")
 
     def approvals(self) -> tuple[Approval, ...]:

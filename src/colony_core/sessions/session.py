@@ -8,14 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 from sqlalchemy import Connection
 
 from colony_core import clock, wire
-from colony_core.backends import Backend, Ended, Job, Outcome, Started
+from colony_core.backends import Backend, Ended, Job, Kind, Outcome, Started
 from colony_core.colonies import Colony, ColonyState, Wanted
 from colony_core.errors import ColonyError, Invalid, NotFound, WrongState
 from colony_core.events import AgentStateChanged
@@ -46,6 +46,8 @@ GO_ON_AFTER_LIMIT = (
 )
 MOST_INSTRUCTION = 256 * 2**10
 RETRY_SECONDS = 1.0
+OUTSIDE = frozenset({"hld"})
+"""Whose agents do not run in the colony, where the tools are that Colony gives them."""
 
 
 class Session:
@@ -210,6 +212,18 @@ class Session:
             attrs.evolve(approval, decision=word, decided_at=now, decided_by=by, message=decision.message)
         )
 
+    # ---- what comes from inside the colony
+
+    async def ask(self, tool: str, *, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:
+        """Asks a person for the agent at work. Raises WrongState (`agent-not-working`, `run-over`); cancelled, the question is void."""
+        if self._watch is None:
+            raise WrongState("agent-not-working", "no agent is at work here for which a person could answer", "")
+        return await self._watch.ask(tool, kind=kind, summary=_short(summary), given=given)
+
+    async def report(self, text: str, status: str) -> None:
+        """A line of the feed by which the agent says how far it is."""
+        await self.feed.add(self.whose, Line(kind="report", content=text, data={"status": status}))
+
     # ---- what the run tells
 
     async def enter(self, state: State, reason: str, *, record: SessionRecord | None = None) -> None:
@@ -354,14 +368,13 @@ class Session:
                 start=starter(colony),
                 environment=environment,
                 resume=resume,
-                mcp_servers=sessions.mcp_servers(colony),
+                mcp_servers=sessions.mcp_servers(colony) if backend.name not in OUTSIDE else (),
                 cost_limit=allowance.left_usd(),
             )
             async with backend.run(job) as run:
                 watch = self._watch = Watch(self, run, allowance, resolved)
                 try:
-                    await self.enter(State.WORKING, "", record=attrs.evolve(self.record, backend=backend.name))
-                    ended = await watch.follow()
+                    ended = await watch.follow(backend.name)
                 finally:
                     self._watch = None
         return ended, watch

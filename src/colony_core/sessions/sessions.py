@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 import attrs
 import trio
 
 from colony_core import clock
-from colony_core.backends import Backend, Choice, Health, McpServer, candidates, choose_backend
+from colony_core.backends import Backend, Choice, Health, Kind, McpServer, candidates, choose_backend
 from colony_core.colonies import Colonies, Colony, Means
 from colony_core.errors import Invalid, Missing, NotFound, did_you_mean
 from colony_core.supervision import (
@@ -166,6 +167,17 @@ class Sessions:
         session = self._session(self._colonies.find(ref))
         found = await self._means.store.read(partial(records.approvals_of, colony_id=session.colony.id, limit=limit))
         return tuple(session.approval_view(each) for each in found)
+
+    async def ask(self, ref: str, tool: str, *, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:
+        """Asks a person something for a colony's agent at work, with a tool of ours, and gives the answer.
+
+        Raises WrongState where no agent is at work, or its run ends first. Cancelled, the question is void.
+        """
+        return await self._session(self._colonies.find(ref)).ask(tool, kind=kind, summary=summary, given=given)
+
+    async def report(self, ref: str, text: str, *, status: str) -> None:
+        """Takes what a colony's agent reports into its feed."""
+        await self._session(self._colonies.find(ref)).report(text, status)
 
     async def page(self, ref: str, *, after: int | None = None, limit: int = 200) -> tuple[FeedLineView, ...]:
         """Lines of a colony's feed behind `after`, or its newest."""
