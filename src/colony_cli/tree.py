@@ -82,7 +82,7 @@ ENTRIES = (
     Entry("config check", "config", _H, "whether the settings are right, before a daemon reads them", ""),
     Entry("config path", "config", _H, "the files that settings are read from", ""),
     Entry("config edit", "config", _H, "open your settings file in an editor, and check it", ""),
-    Entry("config schema", "config", _H, "the JSON schema of the settings file, for editors", ""),
+    Entry("config schema", "config", _H, "the JSON schema of the settings file or of colony.toml, for editors", ""),
     Entry("audit", "access", _H, "who changed what, from where, and how it ended", ""),
     Entry("login", "access", _H, "a link that logs a browser in, once", ""),
     Entry("token create", "tokens", _H, "make a key to the API", "NAME"),

@@ -82,6 +82,7 @@ def test_the_files_that_are_looked_at_are_named(colony: Command) -> None:
 
 def test_the_schema_is_one_of_the_settings(colony: Command) -> None:
     assert "port" in colony("config", "schema").json["properties"]["server"]["properties"]
+    assert "services" in colony("config", "schema", "--manifest").json["properties"]
 
 
 def test_an_edit_begins_with_a_commented_file_and_the_daemon_reads_it_when_told_to(

@@ -62,3 +62,20 @@ def test_an_import_brings_no_more_than_it_needs(module: str, forbidden: set[str]
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
     assert not loaded & forbidden
+
+
+def test_continuous_integration_installs_what_each_mark_needs() -> None:
+    """A mark says in brackets how its program is installed; kernel, root and slow need none."""
+    run = (ROOT / ".ci/run").read_text()
+    markers = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    for mark in markers:
+        name, _, words = mark.partition(": ")
+        found = re.search(r"\((apt install|npm install|scripts/\S+) ?([^)]*)\)", words)
+        assert found or name in {"kernel", "root", "slow"}, f"{name} does not say how to install what it needs"
+        for word in found[2].split() if found else []:
+            assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", run), (
+                f".ci/run does not install {word} for {name}"
+            )
+        if found and found[1].startswith("scripts/"):
+            assert found[1] in run
+            assert (ROOT / found[1]).exists()

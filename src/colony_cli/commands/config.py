@@ -91,14 +91,16 @@ def config_path_command(run: Run) -> None:
 @command(
     "schema",
     takes=frozenset({"json"}),
-    examples=("colony config schema > colony-config.schema.json",),
-    see=("colony config edit",),
+    examples=("colony config schema > settings.schema.json", "colony config schema --manifest > colony.schema.json"),
+    see=("colony config edit", "colony init"),
 )
-def config_schema_command(run: Run) -> None:
-    """Print the JSON schema of the settings file, with which editors complete and check it."""
+@click.option("--manifest", is_flag=True, help="that of colony.toml instead")
+def config_schema_command(run: Run, *, manifest: bool) -> None:
+    """Print the JSON schema of the settings file, or of colony.toml, with which editors complete and check it."""
+    from colony_cli.manifest_schema import manifest_schema
     from colony_core.settings import schema
 
-    run.output.value(schema())
+    run.output.value(manifest_schema() if manifest else schema())
 
 
 @command(
