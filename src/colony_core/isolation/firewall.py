@@ -1,8 +1,9 @@
 """One static ruleset for all cells, by the group of their host ends; no rule per colony.
 
-Colonies do not reach each other nor the host's ports, cannot send in another's name, and reach the outside by NAT. Who may reach whom
-after all stands in two sets, by addresses. What passes between cells is judged by who began the conversation: answers pass, calls the
-other way do not, and a conversation ends with the passage that it came by.
+Colonies do not reach each other nor the host's ports, cannot send in another's name, and reach the outside by NAT; but not where a cloud
+tells a machine its secrets, unless a resolver stands there and is asked as one. Who may reach whom after all stands in two sets, by
+addresses. What passes between cells is judged by who began the conversation: answers pass, calls the other way do not, and a conversation
+ends with the passage that it came by.
 """
 
 import os
@@ -17,6 +18,7 @@ import attrs
 from colony_core.errors import Broken, Missing
 
 from .netlink import LINK_GROUP
+from .outside import METADATA
 from .rootless import ambient_for_child
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -38,6 +40,7 @@ table inet {table} {{
     iifgroup != {group} oifgroup != {group} accept
     iifgroup {group} oifgroup {group} goto between
     ct state established,related accept
+    iifgroup {group} ip daddr {{ {metadata} }} th dport != 53 counter reject with icmpx admin-prohibited
     iifgroup {group} {egress}
     oifgroup {group} counter drop
   }}
@@ -94,7 +97,7 @@ def table_name(run_dir: Path) -> str:
 def rules(table: str, base: str, *, egress: bool) -> str:
     """The whole ruleset as text for nft(8); loading it replaces what was there under its name, but for the openings: those are kept."""
     verdict = "accept" if egress else "counter reject with icmpx admin-prohibited"
-    return _RULES.format(table=table, group=LINK_GROUP, base=base, egress=verdict)
+    return _RULES.format(table=table, group=LINK_GROUP, base=base, metadata=", ".join(METADATA), egress=verdict)
 
 
 def find_nft() -> str:

@@ -125,6 +125,21 @@ async def test_the_outside_is_reached_by_nat_and_cannot_call_in(pair: tuple[Isol
         assert waited.cancelled_caught, "dropped without a word"
 
 
+@pytest.mark.parametrize("address", ["169.254.169.254", "169.254.1.1", "100.100.100.200", "168.63.129.16"])
+async def test_the_addresses_of_a_clouds_secrets_are_refused_but_to_who_asks_for_names(
+    pair: tuple[Isolation, Cell, Cell], address: str
+) -> None:
+    walls, ant, world = pair
+    await make_outside(walls, world)
+    await world.own(address)
+    await walls.run_in_thread(tool, "ip", "route", "add", address, "dev", world.link)
+    async with answering(world, address, 80), answering(world, address, 53):
+        with pytest.raises(OSError) as caught:
+            await call(ant, address, 80)
+        assert caught.value.errno in REFUSED
+        assert await call(ant, address, 53) == world.name
+
+
 async def test_without_egress_the_outside_is_refused_at_once(tmp_path: Path) -> None:
     opened = open_isolation(run_dir=tmp_path, mode=private_mode(), private=True, egress=False)
     async with opened as walls, walls.open_cell("ant") as ant, walls.open_cell("world") as world:
