@@ -19,6 +19,7 @@ from pathlib import Path
 
 import trio
 
+from benchmarks import workspaces
 from benchmarks.house import open_daemon
 from benchmarks.metric import Metric
 from benchmarks.proxy import cpu_seconds
@@ -34,7 +35,7 @@ PATIENCE_SECONDS = 120.0
 
 
 def run() -> Iterator[Metric]:
-    """Yields the figures of agents; takes about two minutes."""
+    """Yields the figures of agents; and then those of workspaces; takes about three minutes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         program = _install(folder)
@@ -52,6 +53,7 @@ def run() -> Iterator[Metric]:
                     yield from _stream(client, target, names[:count], program)
         finally:
             os.environ["PATH"] = path
+    yield from workspaces.run()
 
 
 def _install(folder: Path) -> Path:

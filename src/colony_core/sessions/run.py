@@ -27,7 +27,7 @@ from colony_core.errors import NotFound, WrongState
 from colony_core.views import Decision
 
 from . import records
-from .budget import Spent
+from .budget import NOTHING, Spent
 from .purses import Allowance
 from .records import Approval
 from .settings import Resolved
@@ -80,6 +80,7 @@ class Watch:
         self._warned = False
         self._pieces = False
         self._usage = Usage()
+        self._booked = NOTHING
 
     async def follow(self, backend: str) -> Ended:
         """Takes what happens until the run has ended; gives its end. `backend` is whose run it is."""
@@ -91,7 +92,7 @@ class Watch:
                 nursery.start_soon(self._look_for_ever)
                 ended = await self._read()
                 nursery.cancel_scope.cancel()
-            await self._use()
+            await self._book()
             used = self._allowance.used
             if used.usd or used.tokens:
                 await session.feed.add(session.whose, usage_line(used.usd, used.turns, used.tokens))
@@ -182,7 +183,7 @@ class Watch:
                 await self._voided(vendor_id)
             case Usage():
                 self._usage = happening
-                await self._use()
+                await self._judge()
             case LimitReached():
                 self.limit = happening
             case Ended():
@@ -272,27 +273,34 @@ class Watch:
                     f"Agent timed out ({timeout / 60:.0f}min)" if timeout >= 60 else f"Agent timed out ({timeout:g}s)"
                 )
                 await self.end(Stop(code="agent-timed-out", words=words))
+            await self._book()
             await self._judge()
             await trio.sleep(min(LOOK_SECONDS, timeout - self._worked) if self._worked < timeout else LOOK_SECONDS)
 
-    async def _use(self) -> None:
+    def _use(self) -> Spent:
+        """Takes over what the run has used so far."""
         usage = self._usage
         self._count_time()
-        used = Spent(
+        self._allowance.used = Spent(
             usd=usage.cost_usd or 0.0,
             tokens=usage.input_tokens + usage.output_tokens + usage.cache_write_tokens,
             turns=usage.turns or 0,
             minutes=self._worked / 60,
         )
-        before = self._allowance.used
-        if used != before:
-            await self._session.write(self._allowance.use(used))
-            if (used.usd, used.tokens, used.turns) != (before.usd, before.tokens, before.turns):
-                await self._session.feed.tell(self._session.whose, usage_line(used.usd, used.turns, used.tokens))
-        await self._judge()
+        return self._allowance.used
+
+    async def _book(self) -> None:
+        """Writes down what was used since the last time, and tells it: once a second and at the end, however often the agent tells it."""
+        used, booked = self._use(), self._booked
+        if used == booked:
+            return
+        self._booked = used
+        await self._session.write(self._allowance.use(used))
+        if (used.usd, used.tokens, used.turns) != (booked.usd, booked.tokens, booked.turns):
+            await self._session.feed.tell(self._session.whose, usage_line(used.usd, used.turns, used.tokens))
 
     async def _judge(self) -> None:
-        self._allowance.used = attrs.evolve(self._allowance.used, minutes=self._worked / 60)
+        self._use()
         stands = self._allowance.standing()
         if stands.over:
             await self.end(Stop(code="budget-exhausted", words=f"the budget is used up: {stands.words}"))
