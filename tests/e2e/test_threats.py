@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,9 @@ for kind in (socketserver.ThreadingTCPServer, socketserver.ThreadingUDPServer):
 """
 PROBE = """
 import json, socket, sys
-def answers(kind, address):
+from concurrent.futures import ThreadPoolExecutor
+def answers(asked):
+    kind, address = asked
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     protocol = 0 if kind != "icmp" else socket.IPPROTO_ICMPV6 if ":" in address else socket.IPPROTO_ICMP
     try:
@@ -192,7 +195,9 @@ def answers(kind, address):
             return bool(sock.recv(100))
     except OSError:
         return False
-print(json.dumps([[kind, a] for a in sys.argv[1:] for kind in ("tcp", "udp", "icmp") if answers(kind, a)]))
+asked = [[kind, address] for address in sys.argv[1:] for kind in ("tcp", "udp", "icmp")]
+with ThreadPoolExecutor(len(asked)) as threads:  # most of them wait for an answer that never comes
+    print(json.dumps([each for each, answered in zip(asked, threads.map(answers, asked)) if answered]))
 """
 
 
@@ -205,12 +210,13 @@ def test_6_colonies_reach_each_other_only_where_a_link_allows_it(daemon: Daemon)
     owner = {spelled: name for name in names for spelled in spellings(address[name])}
 
     def reached() -> set[tuple[str, str, str]]:
-        found = set()
-        for name in names:
+        def by(name: str) -> set[tuple[str, str, str]]:
             there = [spelled for spelled, other in owner.items() if other != name]
             passed = json.loads(daemon.cli("exec", name, "--", "python3", "probe.py", *there).stdout)
-            found |= {(name, kind, spelled) for kind, spelled in passed}
-        return found
+            return {(name, kind, spelled) for kind, spelled in passed}
+
+        with ThreadPoolExecutor(len(names)) as threads:
+            return set().union(*threads.map(by, names))
 
     def link(name: str, *links: str) -> None:
         (daemon.folder / f"app-{name}" / "colony.toml").write_text(f"[network]\nlinks = {json.dumps(links)}\n" + listen)
