@@ -116,8 +116,8 @@ async def _serve(client: trio.SocketStream, *, desk: _Desk) -> None:
         with suppress(*_BROKEN):
             try:
                 desk.connections.acquire_nowait()
-            except trio.WouldBlock:
-                await _answer(client, 503, f"{MOST_CONNECTIONS} connections are open: close some")
+            except trio.WouldBlock:  # and nobody is heard out: that would be the next crowd
+                await client.send_all(_answer(503, f"{MOST_CONNECTIONS} connections are open: close some"))
                 return
             try:
                 await _serve_one(client, desk)
@@ -134,15 +134,13 @@ async def _serve_one(client: trio.SocketStream, desk: _Desk) -> None:
         except EOFError:
             return
         except (NotUnderstoodError, _NotReachedError) as refused:
-            await _answer(client, refused.status, str(refused))
+            await _part(client, _answer(refused.status, str(refused)))
             return
         if asked.head:
             await server.send_all(asked.head)
         else:
             await client.send_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        if rest:
-            await server.send_all(rest)
-        await _relay(client, server, until_answered=bool(asked.head))
+        await _relay(client, server, rest, until_answered=bool(asked.head))
 
 
 async def _head(client: trio.SocketStream) -> tuple[bytes, bytes]:
@@ -170,7 +168,7 @@ async def _reached(asked: Asked, desk: _Desk) -> AsyncIterator[trio.SocketStream
         try:
             found = await trio.to_thread.run_sync(find, limiter=desk.lookups, abandon_on_cancel=True)
         except OSError as error:
-            raise _NotReachedError(502, f"{asked.host} is not known: {error.strerror}") from None
+            raise _NotReachedError(502, f"{asked.host} is not found: {error.strerror}") from None
         if found.refused:
             raise _NotReachedError(403, f"{asked.host} is {found.refused}: colonies are not let there")
         for number, address in enumerate(found.addresses, 1):
@@ -209,19 +207,26 @@ def find_addresses(
     resolve: Callable[[str], list[Address]] | None = None,
     route: Callable[[str], Route] | None = None,
 ) -> Found:
-    """Where a host may be dialled, IPv4 first. Blocks: for a thread of the host's network. Raises OSError where it is not known."""
-    reasons = []
-    allowed = []
+    """Where a host may be dialled, IPv4 first. Blocks: for a thread of the host's network.
+
+    Raises OSError where it is not known, or no route leads to any of its addresses: what the kernel does not judge is not dialled.
+    """
+    reasons, allowed = [], []
+    lost: OSError | None = None
     for address in dict.fromkeys(map(plain, (resolve or _resolve)(host))):
-        reason = refusal(address, cells)
-        with suppress(netlink.NetlinkError):  # no route: whoever dials will hear it
-            reason = reason or route_refusal((route or _route)(str(address)))
+        try:
+            reason = refusal(address, cells) or route_refusal((route or _route)(str(address)))
+        except OSError as error:
+            lost = error
+            continue
         if reason:
             reasons.append(reason)
         else:
             allowed.append(address)
-    if not allowed:
+    if reasons and not allowed:
         return Found(refused=reasons[0])
+    if lost is not None and not allowed:
+        raise lost
     return Found(tuple(str(each) for each in sorted(allowed, key=lambda each: each.version)))
 
 
@@ -233,17 +238,15 @@ def _resolve(host: str) -> list[Address]:
 def _route(address: str) -> Route:
     with netlink.open_socket() as sock:
         kind, link = netlink.route_to(sock, address)
-    try:
-        return Route(kind, socket.if_indextoname(link) if link else "")
-    except OSError:  # it went while we looked
-        return Route(kind, "")
+    return Route(kind, socket.if_indextoname(link) if link else "")
 
 
-async def _relay(client: trio.SocketStream, server: trio.SocketStream, *, until_answered: bool) -> None:
+async def _relay(client: trio.SocketStream, server: trio.SocketStream, rest: bytes, *, until_answered: bool) -> None:
     """Everything both ways, each side's end to the other; a request (not a tunnel) is over when it is answered."""
 
-    async def pass_on(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+    async def pass_on(source: trio.SocketStream, sink: trio.SocketStream, first: bytes) -> None:
         try:
+            await sink.send_all(first)
             async for part in source:
                 if scope.deadline < inf:
                     scope.deadline = trio.current_time() + HALF_CLOSED_SECONDS
@@ -257,15 +260,19 @@ async def _relay(client: trio.SocketStream, server: trio.SocketStream, *, until_
 
     async with trio.open_nursery() as nursery:
         scope = nursery.cancel_scope
-        nursery.start_soon(pass_on, client, server)
-        nursery.start_soon(pass_on, server, client)
+        nursery.start_soon(pass_on, client, server, rest)
+        nursery.start_soon(pass_on, server, client, b"")
 
 
-async def _answer(client: trio.SocketStream, status: int, message: str) -> None:
-    """Says why not, and hears the program out for a moment: closed at once, the answer might be lost with what was not read."""
+def _answer(status: int, message: str) -> bytes:
     body = f"colony: {message}\n".encode()
     head = f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    await client.send_all(f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+async def _part(client: trio.SocketStream, answer: bytes) -> None:
+    """Says why not, and hears the program out for a moment: closed at once, the answer might be lost with what was not read."""
+    await client.send_all(answer)
     await client.send_eof()
     with trio.move_on_after(PARTING_SECONDS):
         while await client.receive_some(PART_BYTES):

@@ -91,6 +91,21 @@ def test_a_name_that_leads_nowhere_else_is_refused_with_the_reason() -> None:
     assert "this machine" in find("192.0.2.2", route=Route(LOCAL, "lo")).refused
 
 
+def test_what_the_kernel_does_not_judge_is_not_dialled() -> None:
+    def route(address: str) -> Route:
+        if address == "1.1.1.1":
+            raise netlink.NetlinkError(101, "no route")
+        return OUTSIDE
+
+    def resolve(host: str) -> list[Address]:
+        return [ipaddress.ip_address(each) for each in host.split()]
+
+    assert find_addresses("1.1.1.1 8.8.8.8", CELLS, resolve=resolve, route=route) == Found(("8.8.8.8",))
+    assert find_addresses("1.1.1.1 127.0.0.1", CELLS, resolve=resolve, route=route).refused
+    with pytest.raises(OSError, match="no route"):
+        find_addresses("1.1.1.1", CELLS, resolve=resolve, route=route)
+
+
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "017700000001", "127.1", "localhost", "0", "0x7f000001"])
 def test_loopback_is_known_in_every_writing_that_the_resolver_knows(host: str) -> None:
     assert find_addresses(host, CELLS).refused
