@@ -11,8 +11,9 @@ import pytest
 from colony_core.remote import calls
 
 from .driver import Daemon, alive
-from .test_agents import agent_of, feed_of, rests
+from .test_agents import agent_of, claude, feed_of, rests, steps, with_claude
 
+__all__ = ["claude"]
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 ASK = """
@@ -225,3 +226,26 @@ def test_a_bridge_outlives_the_daemon_and_speaks_to_the_next_one(daemon: Daemon)
     daemon.until(lambda: answered() > before + 2, "it is answered again")
     assert daemon.service("one", "beside")["pid"] == pid
     assert daemon.service("one", "beside")["restarts"] == 0
+
+
+@pytest.mark.claude
+def test_claude_uses_its_tools_without_asking_and_asks_a_person_through_them(claude: Daemon) -> None:
+    with_claude(claude, "one")
+    task = steps(
+        {"tool": "mcp__colony__services", "input": {}},
+        {"tool": "mcp__colony__report", "input": {"text": "I looked", "status": "progress"}},
+        {"tool": "mcp__colony__ask", "input": {"question": "Which database?"}},
+        {"text": "done"},
+    )
+    claude.cli("instruct", "one", "--permissions", "ask", task)
+    claude.until(lambda: agent_of(claude, "one")["state"] == "waiting", "it asks")
+    (question,) = agent_of(claude, "one")["approvals"]
+    assert (question["tool"], question["summary"]) == ("ask", "Which database?")
+    claude.cli("answer", "one", "PostgreSQL")
+    assert rests(claude, "one")["state"] == "done"
+    feed = [(line["kind"], line["content"]) for line in feed_of(claude, "one")]
+    results = [content for kind, content in feed if kind == "tool_result"]
+    assert '"name": "model"' in results[0]
+    assert results[-1].endswith("PostgreSQL")
+    assert ("report", "I looked") in feed
+    assert not [content for _, content in feed if "did not start" in content]
