@@ -5,7 +5,7 @@ argument does. The `Desk` carries a call out and writes down what it changed; `c
 `bridge`, a program of its own, which carries lines between the agent's pipes and that name.
 """
 
-from .desk import Desk, House
+from .desk import Caller, Desk, House
 from .server import BRIDGE, converse, mcp_servers, serve_tools
 
-__all__ = ["BRIDGE", "Desk", "House", "converse", "mcp_servers", "serve_tools"]
+__all__ = ["BRIDGE", "Caller", "Desk", "House", "converse", "mcp_servers", "serve_tools"]

@@ -183,7 +183,11 @@ class Desk:
         return Answer(text=f"{told}\n{await self._lines(name, FAILED_LINES)}", ok=False)
 
     async def _apply(self) -> Answer:
-        applied = await self._house.apply(self.colony.id, may=_may_apply)
+        colony = self.colony
+        applied = await self._house.apply(colony.id, may=_may_apply)
+        with trio.move_on_after(SETTLE_SECONDS):  # so that the next call finds what this one brought
+            while [service.spec for service in colony.services.values()] != list(colony.manifest.services):
+                await colony.any_service_change()
         return _listed(list(applied.changes)) if applied.changes else Answer(text="nothing changed")
 
     def _is_sibling(self, view: ColonyView) -> bool:
