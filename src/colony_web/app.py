@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from contextlib import AbstractContextManager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
@@ -29,7 +29,7 @@ from .logs import asked as current
 from .problems import MEDIA_TYPE, Problem, colony_error_in, internal_error, problem_of
 from .rights import require_role
 from .routes import add_route, problem_response
-from .scope import CODE, IDENTITY, REQUEST_ID, ROUTE
+from .scope import CODE, IDENTITY, REQUEST_ID, ROUTE, STRANGER
 from .sessions import log_in
 
 MAX_BODY_BYTES = 2**20
@@ -161,8 +161,10 @@ class Gate:
             wish = self._sockets.wish(scope)
         except ColonyError as error:
             scope[CODE] = error.code
+            _note_stranger(scope)
             await _refuse(scope, receive, send, problem_of(error, request_id=scope[REQUEST_ID]))
         else:
+            _note_stranger(scope)
             line = _Line(send)
             with self._visit(scope[IDENTITY]) as visit:
                 if wish is None:
@@ -180,6 +182,11 @@ class Gate:
         return lambda status: self._requests.count(
             scope.get("method", "WEBSOCKET"), scope.get(ROUTE, "other"), status, trio.current_time() - began
         )
+
+
+def _note_stranger(scope: Scope) -> None:
+    if scope.get(IDENTITY) is None:
+        scope.setdefault("state", {})[STRANGER] = True
 
 
 class _Line:
@@ -316,19 +323,16 @@ async def _log_in(house: House, door: Door) -> Response:
 
 
 async def _openapi() -> Response:
-    return Response(msgspec.json.encode(_document()), content_type="application/json")
+    return Response(msgspec.json.encode(_document(request.root_path or "/")), content_type="application/json")
 
 
 async def _docs(mycelium: House) -> Response:
-    page = docs.page(_document(), root=request.root_path, system=mycelium.system())
+    page = docs.page(_document(request.root_path or "/"), root=request.root_path, system=mycelium.system())
     headers = {"Content-Security-Policy": docs.CONTENT_POLICY, "Referrer-Policy": "no-referrer"}
     return Response(page, content_type="text/html; charset=utf-8", headers=headers)
 
 
-def _document() -> dict[str, Any]:
-    return openapi.document(
-        ROUTES,
-        version=colony_core.__version__,
-        extra_types=(ExecRequest,),
-        url=request.root_path or "/",
-    )
+@lru_cache(maxsize=8)
+def _document(url: str) -> dict[str, Any]:
+    """Made once: it takes ten milliseconds, and anybody may ask for it."""
+    return openapi.document(ROUTES, version=colony_core.__version__, extra_types=(ExecRequest,), url=url)

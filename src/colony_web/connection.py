@@ -18,7 +18,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
 from .protocol import Protocol, Settings
-from .scope import FRAMES
+from .scope import FRAMES, STRANGER
 
 READ_BYTES = 64 * 1024
 WRITE_BYTES = 64 * 1024
@@ -64,6 +64,7 @@ class Connection:
         self._writing: trio.CancelScope | None = None
         self._send_lock = trio.Lock()
         self._held = b""
+        self._asked: dict[str, Any] = {}
         self._hold_next = self._idle = self._closing = self._gone = self._aborted = False
         self.idle_since = trio.current_time()
         self._protocol = Protocol(
@@ -90,6 +91,16 @@ class Connection:
         """Whether no request is under way; `idle_since` is when the last one ended."""
         return self._idle
 
+    @property
+    def spare(self) -> bool:
+        """Whether nothing is under way, or only for somebody who has no key."""
+        return self._idle or STRANGER in self._asked
+
+    def make_way(self) -> None:
+        """Ends the connection now, whatever is under way on it."""
+        self.abort()
+        self._reading.cancel()
+
     def drain(self) -> None:
         """Ends the connection now if nothing is under way on it, else after the answer."""
         if self._idle:
@@ -109,6 +120,7 @@ class Connection:
         """Runs the app for one request; the answer puts messages into its `receive`."""
         if scope["type"] == "websocket":
             scope["extensions"][FRAMES] = {}
+        self._asked = scope["state"]
         mailbox, inbox = trio.open_memory_channel[Any](WAITING_MESSAGES)
         running = trio.CancelScope()
         self._nursery.start_soon(self._run_app, scope, inbox, send, running)

@@ -26,7 +26,7 @@ from .listeners import open_unix_listener, peer_of
 from .protocol import Settings
 
 MAX_CONNECTIONS = 512
-"""Per listener, so that a flood of the port does not lock the socket's owner out. Beyond it, who has asked nothing for longest must go."""
+"""Per listener, so that a flood of the port does not lock the socket's owner out. Beyond it, who asks nothing or has no key must go."""
 TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nconnection: close\r\nretry-after: 1\r\n"
     b"content-length: %d\r\n\r\n%b"
@@ -195,13 +195,13 @@ async def _open_lifespan(app: AsgiApp, settings: Settings) -> AsyncIterator[dict
 
 
 def _make_room(connections: set[Connection]) -> bool:
-    """Ends the connection that has asked nothing for longest; False where all are busy."""
-    idle = [connection for connection in connections if connection.idle]
-    if not idle:
+    """Ends the oldest of those that ask nothing, or have no key and take no answer; False where all others are busy."""
+    spare = [connection for connection in connections if connection.spare]
+    if not spare:
         return False
-    oldest = min(idle, key=lambda connection: connection.idle_since)
+    oldest = min(spare, key=lambda connection: connection.idle_since)
     connections.discard(oldest)
-    oldest.drain()
+    oldest.make_way()
     return True
 
 

@@ -316,6 +316,19 @@ async def test_whoever_asks_has_room_before_those_who_ask_nothing(
         await stream.aclose()
 
 
+async def test_strangers_who_take_no_answer_make_room_for_who_has_a_key(
+    serving: Start, house: CardboardHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve_module, "MAX_CONNECTIONS", 2)
+    served = await serving()
+    token = (await house.keys.mint("ann", "viewer", owner="me")).token
+    async with await served.tcp() as first, await served.tcp() as second:
+        for stream, path in ((first, "/openapi.json"), (second, "/docs")):
+            await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: localhost:{served.port}\r\n\r\n".encode() * 200)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert (await served.ask("/api/system", token=token)).status == 200
+
+
 async def test_a_reader_that_is_stuck_cannot_keep_the_server(house: CardboardHouse, nursery: trio.Nursery) -> None:
     """SSE and WebSocket clients that never read; their write deadline is far away, the end is not."""
     settings = Settings()
