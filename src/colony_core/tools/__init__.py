@@ -6,6 +6,7 @@ argument does. The `Desk` carries a call out and writes down what it changed; `c
 """
 
 from .desk import Caller, Desk, House
-from .server import BRIDGE, converse, mcp_servers, serve_tools
+from .server import converse, mcp_servers, serve_tools
+from .starting import BRIDGE, bridge_command
 
-__all__ = ["BRIDGE", "Caller", "Desk", "House", "converse", "mcp_servers", "serve_tools"]
+__all__ = ["BRIDGE", "Caller", "Desk", "House", "bridge_command", "converse", "mcp_servers", "serve_tools"]

@@ -11,8 +11,6 @@ import logging
 import os
 import socket
 import struct
-import sys
-from pathlib import Path
 from typing import Any
 
 import trio
@@ -26,11 +24,11 @@ from colony_core.supervision import Status
 
 from .catalogue import ABOUT, TOOLS
 from .desk import Answer, Caller, Desk, House
+from .starting import bridge_command
 
 logger = logging.getLogger("colony.tools")
 
 NAME = "colony"
-BRIDGE = Path(__file__).with_name("bridge.py")
 VERSIONS = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 """Of MCP, the newest first: what we say is the same in all of them."""
 LINE_BYTES = 2**20
@@ -45,7 +43,7 @@ def mcp_servers(colony: Colony) -> tuple[McpServer, ...]:
     """What a colony's agent shall start to reach its tools; nothing where there are no walls, and so no name of its own."""
     if colony.cell is None or not _is_apart(colony.cell):
         return ()
-    return (McpServer(name=NAME, command=(os.path.realpath(sys.executable), "-I", "-S", str(BRIDGE))),)
+    return (McpServer(name=NAME, command=bridge_command(own=_uid_of(colony) == os.getuid())),)
 
 
 async def serve_tools(house: House, colony: Colony, *, status: Status) -> None:
