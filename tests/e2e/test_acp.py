@@ -55,3 +55,14 @@ def test_a_killed_daemon_leaves_no_agent_and_the_next_one_goes_on(acp: Daemon) -
     assert (after["state"], after["session"]) == ("done", before["session"])
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
     assert "status" in {line["kind"] for line in feed_of(acp, "one")}
+
+
+def test_an_agent_has_its_colonys_tools_and_needs_no_leave_for_them(acp: Daemon) -> None:
+    with_claude(acp, "one")
+    look = {"tool": "mcp__colony__services", "input": {}}
+    report = {"tool": "mcp__colony__report", "input": {"text": "I looked"}}
+    acp.cli("instruct", "one", "--backend", "acp", "--permissions", "ask", steps(look, report, {"text": "done"}), "-f")
+    feed = [(line["kind"], line["content"]) for line in feed_of(acp, "one")]
+    assert ("report", "I looked") in feed
+    assert any(kind == "tool_result" and '"name": "model"' in content for kind, content in feed)
+    assert "approval" not in {kind for kind, _ in feed}

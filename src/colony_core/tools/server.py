@@ -18,7 +18,6 @@ import trio
 import colony_core
 from colony_core.backends import LineLost, McpServer, Peer, Request
 from colony_core.colonies import Colony, user_of
-from colony_core.errors import ColonyError
 from colony_core.isolation import Cell
 from colony_core.supervision import Status
 
@@ -91,8 +90,8 @@ async def _admitted(desk: Desk, stream: trio.SocketStream) -> None:
             await desk.refused(caller)
             return
         await converse(desk, stream, caller)
-    except ColonyError as error:  # its folder is gone, and with it who its user would be
-        logger.warning("%s: somebody was sent away: %s", desk.colony.name, error)
+    except Exception:  # such as: its folder is gone, and with it who its user would be; the others go on
+        logger.exception("%s: a conversation about its tools broke off", desk.colony.name)
 
 
 async def converse(desk: Desk, stream: trio.abc.Stream, caller: Caller) -> None:
