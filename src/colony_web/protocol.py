@@ -54,8 +54,8 @@ class Settings(Config):
     head_timeout = 10.0
     write_timeout = 30.0
     websocket_ping_interval = 20.0
-    vanish_timeout = 60.0
-    """A peer on the network that acknowledges nothing for so long is gone, although it never said so."""
+    vanish_timeout = 30.0
+    """A peer on the network that acknowledges nothing for so long is gone, although it never said so; a ping asks it before."""
 
 
 class Protocol(H11Protocol):
