@@ -12,6 +12,15 @@ from .words import clean, duration
 BUSY = frozenset({"working", "waiting"})
 
 
+def how_to_answer(colony: str, kind: str | None) -> str:
+    """The command that answers what an agent asks: a question with words, all else with yes or no."""
+    return (
+        f"colony answer {colony} TEXT"
+        if kind == "question"
+        else f"colony approve {colony}, or: colony deny {colony} -m WHY"
+    )
+
+
 def until_done(run: Run, name: str | None) -> dict[str, Any]:
     """The agent, once it is done; one that is already is at once.
 
@@ -29,10 +38,8 @@ def until_done(run: Run, name: str | None) -> dict[str, Any]:
             for question in view["approvals"]:
                 if question["id"] not in told:
                     told.add(question["id"])
-                    run.output.note(
-                        f"it asks: {clean(question['summary'])}   colony approve {colony}, or: colony deny {colony}",
-                        "amber",
-                    )
+                    hint = how_to_answer(colony, question["kind"])
+                    run.output.note(f"it asks: {clean(question['summary'])}   {hint}", "amber")
             left = POLL_SECONDS
             if run.timeout is not None:
                 left = min(left, began + run.timeout - time.monotonic())

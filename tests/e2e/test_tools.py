@@ -170,7 +170,8 @@ print(json.dumps(tools.call("request_approval", action="push", why="it is done")
     assert question["kind"] == "question"
     assert "colony answer one TEXT" in daemon.cli("why", "one").stderr
     daemon.cli("answer", "one", "PostgreSQL")
-    daemon.until(lambda: asks("drop the table"), "it asks again")
+    drop = daemon.until(lambda: asks("drop the table"), "it asks again")
+    assert "asks nothing" in daemon.cli("answer", "one", "yes", drop["id"], check=5).stderr
     assert "asks nothing" in daemon.cli("answer", "one", "yes", check=5).stderr  # what is to be approved is no question
     daemon.cli("deny", "one", "-m", "keep it")
     daemon.until(lambda: asks("push"), "it asks once more")

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 import colony_core
+from colony_cli.agents import how_to_answer
 from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, Duration, Nearest, colony_argument, command
 from colony_cli.output import Output
@@ -228,8 +229,8 @@ def show_agent(output: Output, view: Mapping[str, Any]) -> None:
             output.lines(f"  {'':<12} {clean(text)}" for text in check["tail"].splitlines()[-10:])
     for question in view["approvals"]:
         output.line(f"  {'asks':<12} {question['id']}  {clean(question['summary'])}")
-    for kind in sorted({question["kind"] == "question" for question in view["approvals"]}):
-        output.note(_how_to_answer(view["colony"], question=kind))
+    for hint in sorted({how_to_answer(view["colony"], question["kind"]) for question in view["approvals"]}):
+        output.note(hint)
 
 
 def show_line(output: Output, line: Mapping[str, Any]) -> None:
@@ -267,15 +268,11 @@ def _first_line(text: str) -> str:
     return line if len(line) <= 300 else f"{line[:299]}…"
 
 
-def _how_to_answer(name: str, *, question: bool) -> str:
-    return f"colony answer {name} TEXT" if question else f"colony approve {name}, or: colony deny {name} -m WHY"
-
-
 def _decide(run: Run, name: str, approval: str | None, *, allow: bool, message: str, kind: str | None = None) -> None:
     view = run.named(name, lambda ref: run.ask(run.calls.agent(ref)))
     asked = [one for one in view["approvals"] if kind in (None, one["kind"])]
     waiting = [one for one in asked if approval is None or one["id"].startswith(approval)]
-    if len(waiting) != 1 and (approval is None or waiting):
+    if len(waiting) != 1 and (approval is None or waiting or kind is not None):
         what = f"the agent of “{view['colony']}” asks {plural(len(waiting), 'thing') if waiting else 'nothing'}"
         hint = "; ".join(f"{one['id']} {one['summary'][:60]}" for one in waiting)
         raise WrongState("which-approval" if waiting else "no-approval", what, hint or f"colony why {view['colony']}")
@@ -306,7 +303,7 @@ def _follow_until_rest(run: Run, view: Mapping[str, Any], *, after: int) -> None
         if line["kind"] == "status":
             return
         if line["kind"] == "approval":
-            run.output.note(_how_to_answer(view["colony"], question=line["data"].get("tool_kind") == "question"))
+            run.output.note(how_to_answer(view["colony"], line["data"].get("tool_kind")))
 
 
 def _judged(run: Run, ref: str) -> int:

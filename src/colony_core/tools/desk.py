@@ -28,6 +28,7 @@ from colony_core.errors import (
 from colony_core.views import ApplyView, ColonyView, Decision, LogPageView, ServiceView
 
 from .catalogue import OTHERS, TOOLS, Tool, without_others
+from .telling import Answer, cut, listed, service_of, sibling_of, within, words_of
 
 logger = logging.getLogger("colony.tools")
 
@@ -36,8 +37,6 @@ SETTLE_SECONDS = 60.0
 CALLS_PER_MINUTE = 60
 FAILED_LINES = 20
 TAIL_LINES = 50
-MOST_SUMMARY = 200
-MOST_ANSWER = 64 * 1024
 _STATUS: Mapping[type[ColonyError], int] = {
     NotAllowed: 403,
     NotFound: 404,
@@ -86,14 +85,6 @@ class Caller:
     uid: int
 
 
-@attrs.frozen(kw_only=True)
-class Answer:
-    """What an agent reads; `ok` is false where it did not get what it asked for."""
-
-    text: str
-    ok: bool = True
-
-
 class Desk:
     """The tools of one colony's agent."""
 
@@ -109,7 +100,7 @@ class Desk:
             answer = await self._carry_out(_tool(name), given)
         except ColonyError as error:
             status, code, named = _status(error), error.code, str(error.details.get("named", ""))
-            answer = Answer(text=_words(error), ok=False)
+            answer = Answer(text=words_of(error), ok=False)
         except Exception:
             logger.exception("%s: the tool %r failed", self.colony.name, name)
             status, code, answer = (
@@ -134,7 +125,7 @@ class Desk:
         arguments = tool.checked(without_others(given, own=(colony.name, colony.id)))
         match tool.name:
             case "services":
-                return _listed([_service(view) for view in self._house.services(colony.id)])
+                return listed([service_of(view) for view in self._house.services(colony.id)])
             case "logs":
                 return Answer(text=await self._lines(**arguments))
             case "start_service" | "stop_service" | "restart_service":
@@ -143,7 +134,7 @@ class Desk:
             case "apply":
                 return await self._apply()
             case "siblings":
-                return _listed([_sibling(view) for view in self._house.colonies() if self._is_sibling(view)])
+                return listed([sibling_of(view) for view in self._house.colonies() if self._is_sibling(view)])
             case "report":
                 await self._house.sessions.report(
                     colony.id, arguments["text"], status=arguments.get("status", "progress")
@@ -159,14 +150,14 @@ class Desk:
                 return Answer(text=f"{word}: {decision.message}" if decision.message else word)
 
     async def _asked(self, tool: str, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:
-        return await self._house.sessions.ask(self.colony.id, tool, kind=kind, summary=_cut(summary), given=given)
+        return await self._house.sessions.ask(self.colony.id, tool, kind=kind, summary=cut(summary), given=given)
 
     async def _lines(self, service: str | None = None, tail: int = TAIL_LINES, after: int | None = None) -> str:
         services = None if service is None else frozenset({self.colony.service(service).name})
         choice = {"tail": tail} if after is None else {"after": after, "limit": tail}
         page = await self._house.log_page(self.colony.id, services=services, **choice)
         lines = [f"{line.seq} {line.service} {line.stream}: {line.text}" for line in page.lines]
-        return _within("\n".join(lines)) or "no lines"
+        return within("\n".join(lines)) or "no lines"
 
     async def _service(self, verb: Verb, name: str) -> Answer:
         service = self.colony.service(name)
@@ -177,7 +168,7 @@ class Desk:
                 while service.since == since or not _arrived(verb, service.state):
                     await self.colony.any_service_change()
         view = service.view()
-        told = json.dumps(_service(view), ensure_ascii=False)
+        told = json.dumps(service_of(view), ensure_ascii=False)
         if view.state != "failed":
             return Answer(text=told)
         return Answer(text=f"{told}\n{await self._lines(name, FAILED_LINES)}", ok=False)
@@ -188,7 +179,7 @@ class Desk:
         with trio.move_on_after(SETTLE_SECONDS):  # so that the next call finds what this one brought
             while [service.spec for service in colony.services.values()] != list(colony.manifest.services):
                 await colony.any_service_change()
-        return _listed(list(applied.changes)) if applied.changes else Answer(text="nothing changed")
+        return listed(list(applied.changes)) if applied.changes else Answer(text="nothing changed")
 
     def _is_sibling(self, view: ColonyView) -> bool:
         return view.owner == self.colony.record.owner and view.id != self.colony.id
@@ -221,7 +212,7 @@ class Desk:
                 status=status,
                 code=code,
                 request_id=secrets.token_hex(8),
-                command=redacted(_cut(f"{tool} {service}" if isinstance(service, str) else tool)),
+                command=redacted(cut(f"{tool} {service}" if isinstance(service, str) else tool)),
             )
         )
 
@@ -249,56 +240,3 @@ def _arrived(verb: Verb, state: ServiceState) -> bool:
 
 def _status(error: ColonyError) -> int:
     return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
-
-
-def _words(error: ColonyError) -> str:
-    """An error for an agent: each mistake of a manifest has a line of its own."""
-    mistakes = error.details.get("errors") or ()
-    told = [
-        f"{each.get('path')}, line {each.get('line')}: {each.get('message')} ({each.get('hint')})" for each in mistakes
-    ]
-    return _within("\n".join([f"{error.code}: {error}", *(told if len(told) > 1 else ())]))
-
-
-def _service(view: ServiceView) -> dict[str, Any]:
-    return {
-        "name": view.name,
-        "state": view.state,
-        "reason": view.reason,
-        "port": view.port,
-        "url": view.url,
-        "pid": view.pid,
-        "restarts": view.restarts,
-        "last_exit": view.last_exit,
-        "depends_on": list(view.depends_on),
-        "command": view.command,
-    }
-
-
-def _sibling(view: ColonyView) -> dict[str, Any]:
-    agent = view.agent
-    return {
-        "name": view.name,
-        "state": view.state,
-        "agent": None if agent is None else agent.state,
-        "instruction": None if agent is None else redacted(_cut(agent.instruction)),
-        "preview": view.url,
-    }
-
-
-def _listed(values: list[Any]) -> Answer:
-    return Answer(
-        text=_within(
-            "\n".join(each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in values)
-        )
-        or "none"
-    )
-
-
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MOST_SUMMARY else f"{line[: MOST_SUMMARY - 1]}…"
-
-
-def _within(text: str) -> str:
-    return text if len(text) <= MOST_ANSWER else f"…{text[-MOST_ANSWER:]}"

@@ -22,8 +22,9 @@ from colony_core.isolation import Cell
 from colony_core.supervision import Status
 
 from .catalogue import ABOUT, TOOLS
-from .desk import Answer, Caller, Desk, House
+from .desk import Caller, Desk, House
 from .starting import bridge_command
+from .telling import Answer
 
 logger = logging.getLogger("colony.tools")
 
