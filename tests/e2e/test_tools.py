@@ -199,6 +199,22 @@ def test_a_question_is_void_when_its_agent_is_gone(daemon: Daemon) -> None:
     assert "asks nothing" in daemon.cli("answer", "one", "here", check=5).stderr
 
 
+def test_a_question_that_a_killed_daemon_left_is_void_and_is_asked_again(daemon: Daemon) -> None:
+    spawned(daemon, "one")
+    told_to(daemon, "one", 'print(json.dumps(tools.call("ask", question="Which way?")))')
+    daemon.until(lambda: agent_of(daemon, "one")["approvals"], "it asks")
+    (first,) = agent_of(daemon, "one")["approvals"]
+    daemon.kill()
+    daemon.start()
+    daemon.until(lambda: agent_of(daemon, "one")["approvals"], "it asks again")
+    (second,) = agent_of(daemon, "one")["approvals"]
+    assert second["id"] != first["id"]
+    assert "nobody waits" in daemon.cli("approve", "one", first["id"], check=None).stderr
+    daemon.cli("answer", "one", "left")
+    assert json.loads(rests(daemon, "one")["result"]) == ["left", True]
+    assert [each["decision"] for each in daemon.send(calls.approvals("one"))] == ["allowed", "void"]
+
+
 BESIDE = """
 import time
 from tools import Tools
