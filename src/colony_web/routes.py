@@ -1,5 +1,6 @@
 """A route as data, and how one is answered: body and query checked, one verb called, the view written. POSTs can be repeated."""
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -25,6 +26,8 @@ COMPLETE_SECONDS = 30.0
 """A change that was begun is carried through although the caller has hung up, for so long."""
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+log = logging.getLogger("colony.web")
 
 
 @attrs.frozen(kw_only=True)
@@ -195,12 +198,17 @@ async def _answered_once(house: House, route: Route, call: Call, key: str, raw: 
         # An unforeseen error is kept as well: nobody knows how far the change went, and a repetition must not begin it anew.
         if keep is None:
             keep = problem_response(problem_of(_unknown_outcome()))
-        kept = {
-            name: value for name, value in keep.headers.items() if name in ("Content-Type", "Location", "Retry-After")
-        }
-        body = await keep.get_data(as_text=False)
-        with trio.CancelScope(shield=True):
+        await _remember(house, key, call, keep)
+
+
+async def _remember(house: House, key: str, call: Call, keep: Response) -> None:
+    kept = {name: value for name, value in keep.headers.items() if name in ("Content-Type", "Location", "Retry-After")}
+    body = await keep.get_data(as_text=False)
+    with trio.CancelScope(shield=True):
+        try:
             await house.idempotency.finish(key, call.identity.id, keep.status_code, body, kept)
+        except ColonyError as error:  # the disk is full, say; what was done is done, and its answer is still true
+            log.error("an answer is not remembered, and the same request would be carried out again: %s", error)
 
 
 def _one_key(keys: list[str]) -> str:

@@ -79,6 +79,18 @@ def test_nothing_acknowledged_is_lost_and_everything_comes_back(small: Daemon, k
     assert any(event.get("colony") == "late" for event in told)
 
 
+def test_what_needs_no_room_is_done_and_said_to_be(small: Daemon) -> None:
+    small.spawn("old", IDLE)
+    small.until_ready("old")
+    fill(small.state / "filler")
+    terminal = small.send(calls.open_terminal("old", command=["sleep", "600"]))
+    assert [each["id"] for each in small.send(calls.terminals("old"))] == [terminal["id"]]
+    small.cli("reload")
+    small.cli("shutdown")
+    assert small.process is not None
+    assert small.process.wait(60) == 0
+
+
 def spawned(daemon: Daemon) -> bool:
     try:
         (daemon.folder / "app-late").mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 
+from colony_core.errors import LimitReached
 from colony_web.routes import COMPLETE_SECONDS
 
 from .house import CardboardHouse
@@ -25,6 +26,18 @@ async def test_a_repetition_gets_the_first_answer_and_changes_nothing(client: An
     assert again.headers["Location"] == first.headers["Location"]
     assert again.headers["X-Request-Id"] != first.headers["X-Request-Id"]
     assert len(house.calls) == 1
+
+
+async def test_what_was_done_is_answered_so_although_the_answer_cannot_be_remembered(
+    client: Any, house: CardboardHouse, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def full(*_: Any) -> None:
+        raise LimitReached("store-full", "no room left", "free space")
+
+    monkeypatch.setattr(house.idempotency, "finish", full)
+    assert (await client.post("/api/colonies", json=NEW, headers=KEY)).status_code == 201
+    assert (await client.post("/api/colonies", json=NEW, headers={"Idempotency-Key": "b"})).status_code == 409
+    assert "an answer is not remembered" in caplog.text
 
 
 async def test_a_refusal_is_repeated_too(client: Any, house: CardboardHouse) -> None:

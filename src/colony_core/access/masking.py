@@ -1,7 +1,8 @@
 """A command as it may be written down: its words, without the secrets that can be told from their names. Pure.
 
 What is known: values of variables whose names say that they are secret, whatever follows such a name (`--password x`, `TOKEN=x`), what
-follows `Bearer` and `Basic`, and Colony's own tokens. A secret that nothing names is not known, and is written down.
+follows `Bearer` and `Basic`, the password in an address (`https://ann:x@host`), and Colony's own tokens. A secret that nothing names is not
+known, and is written down.
 """
 
 import re
@@ -18,6 +19,7 @@ _NAME = re.compile(_TELLING, re.IGNORECASE)
 _ASSIGNED = re.compile(rf"({_TELLING}\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s\"']+)", re.IGNORECASE)
 _OPTION = re.compile(rf"(--?{_TELLING}\s+)(\"[^\"]*\"|'[^']*'|[^\s\"'-][^\s\"']*)", re.IGNORECASE)
 _SCHEME = re.compile(r"(\b(?:bearer|basic)\s+)[^\s\"']+", re.IGNORECASE)
+_ADDRESS = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+(?=@)")
 
 
 def masked_command(words: Sequence[str], variables: Mapping[str, str]) -> str:
@@ -35,7 +37,7 @@ def masked_command(words: Sequence[str], variables: Mapping[str, str]) -> str:
             continue
         for secret in secrets:
             word = word.replace(secret, "…")
-        for pattern in (_SCHEME, _ASSIGNED, _OPTION):
+        for pattern in (_SCHEME, _ASSIGNED, _OPTION, _ADDRESS):
             word = pattern.sub(r"\1…", word)
         shown.append(redacted(word))
     line = shlex.join(shown)

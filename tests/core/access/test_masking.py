@@ -17,6 +17,11 @@ VARIABLES = {"API_TOKEN": "s3cr3t-value", "HOME": "/home/ann", "DB_PASSWORD": "a
         (["sh", "-c", "GITHUB_TOKEN=hunter2 make"], "sh -c 'GITHUB_TOKEN=… make'"),
         (["sh", "-c", "tool --api-key hunter2 go"], "sh -c 'tool --api-key … go'"),
         (["curl", "-H", "Authorization: Bearer hunter2"], "curl -H 'Authorization: Bearer …'"),
+        (["psql", "postgres://ann:hunter2@db/shop?a@b"], "psql 'postgres://ann:…@db/shop?a@b'"),
+        (
+            ["curl", "http://localhost:8000/a@b", "ssh://git@host:22/x"],
+            "curl http://localhost:8000/a@b ssh://git@host:22/x",
+        ),
         (["echo", "/home/ann", "abc"], "echo /home/ann abc"),
     ],
 )
