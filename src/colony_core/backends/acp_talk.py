@@ -17,7 +17,7 @@ from .backend import Job
 from .happenings import ApprovalAsked, ApprovalVoided, Ended, Notice, Started
 from .jsonrpc import LineLost, Peer, Request, RpcError
 from .loose import as_dict, as_dicts, as_text
-from .permits import answer_for, paths_of
+from .permits import answer_for, kind_to_ask, paths_of
 from .telling import Telling
 
 VERSION = 1
@@ -255,8 +255,9 @@ class Talk:
         self._asked_so_far += 1
         approval = f"{tool.id or 'question'}.{self._asked_so_far}"
         self._questions[approval] = question
+        kind = kind_to_ask(self._job, use.kind, paths)
         self._telling.tell_now(
-            ApprovalAsked(id=approval, tool=use.name, input=use.input, kind=use.kind, title=use.title, tool_use=tool.id)
+            ApprovalAsked(id=approval, tool=use.name, input=use.input, kind=kind, title=use.title, tool_use=tool.id)
         )
         return True
 

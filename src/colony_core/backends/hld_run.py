@@ -17,7 +17,7 @@ from .hld_line import HldLine
 from .hld_story import FINAL, Rows, approvals_of, ended_by, input_of, model_of, servers_of, settings_of, usage_of
 from .jsonrpc import RpcError
 from .loose import as_dict, as_dicts, as_text
-from .permits import answer_for, paths_of
+from .permits import answer_for, kind_to_ask, paths_of
 from .telling import Telling
 
 POLL_SECONDS = 1.0
@@ -234,8 +234,11 @@ class HldRun:
             await self._decide(approval, allow=answer, comment="" if answer else FORBIDDEN)
             return
         self._open.add(approval)
+        asked_as = kind_to_ask(self._job, kind, paths_of(given))
         self._telling.tell_now(
-            ApprovalAsked(id=approval, tool=tool, input=given, kind=kind, tool_use=as_text(asked.get("tool_use_id")))
+            ApprovalAsked(
+                id=approval, tool=tool, input=given, kind=asked_as, tool_use=as_text(asked.get("tool_use_id"))
+            )
         )
 
     async def _decide(self, approval: str, *, allow: bool, comment: str) -> bool:

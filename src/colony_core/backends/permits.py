@@ -24,6 +24,17 @@ def answer_for(job: Job, tool: str, kind: Kind, paths: Iterable[str]) -> bool | 
     return answer
 
 
+def kind_to_ask(job: Job, kind: Kind, paths: Iterable[str]) -> Kind:
+    """As what a question is put to whoever may let some kinds go: beyond the workspace a look is no mere look and an edit no mere edit.
+
+    An edit of nobody knows what is none either.
+    """
+    touched = list(paths)
+    if kind not in ("read", "edit") or (kind == "read" and not touched):
+        return kind
+    return kind if touched and all(_inside(path, job.workdir) for path in touched) else "other"
+
+
 def paths_of(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """The files that a tool's input names."""
     return tuple(value for key in _PATH_KEYS if isinstance(value := arguments.get(key), str))

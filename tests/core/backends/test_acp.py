@@ -20,6 +20,7 @@ from colony_core.backends import (
     LimitReached,
     McpServer,
     Notice,
+    Permissions,
     Started,
     Text,
     TextDelta,
@@ -30,6 +31,7 @@ from colony_core.backends import (
 )
 from colony_core.backends.acp import AcpBackend
 from colony_core.errors import Invalid, Missing, NotFound
+from colony_core.sessions.state import goes_without_asking
 
 from .contract import make_programs
 from .programs import Programs
@@ -326,7 +328,7 @@ async def test_a_question_is_asked_and_answered_by_the_kind_of_option(make: Make
     ],
 )
 async def test_what_goes_without_asking_is_allowed_once(
-    make: Make, permissions: str, call: dict[str, Any], asked: bool
+    make: Make, permissions: Permissions, call: dict[str, Any], asked: bool
 ) -> None:
     async with backend().run(make({"ask": call}, config={"permissions": permissions})) as run:
         happenings = []
@@ -334,7 +336,9 @@ async def test_what_goes_without_asking_is_allowed_once(
             happenings.append(happening)
             if isinstance(happening, ApprovalAsked):
                 await run.answer(happening.id, allow=True)
-    assert any(isinstance(happening, ApprovalAsked) for happening in happenings) == asked
+    put = [each for each in happenings if isinstance(each, ApprovalAsked)]
+    assert bool(put) == asked
+    assert not any(goes_without_asking(permissions, each.kind) for each in put), "a person is asked in the end"
     assert json.loads(texts(happenings)[0]) == {"outcome": {"outcome": "selected", "optionId": "1"}}
 
 

@@ -21,6 +21,7 @@ from colony_core.backends import (
     LimitReached,
     McpServer,
     Notice,
+    Permissions,
     Program,
     Run,
     Started,
@@ -33,6 +34,7 @@ from colony_core.backends import (
 from colony_core.backends.hld import HldBackend
 from colony_core.backends.hld_line import HldLine, hld_place
 from colony_core.errors import Broken, Invalid, NotFound, TooSlow, Unreachable
+from colony_core.sessions.state import goes_without_asking
 
 from .fake_hld import HEARTBEAT_SECONDS, KEPT_EVENTS, FakeHld
 
@@ -399,14 +401,16 @@ async def test_a_denial_always_has_a_reason(hld: FakeHld, autojump_clock: trio.a
     ],
 )
 async def test_what_goes_without_asking_is_approved(
-    hld: FakeHld, permissions: str, tool: str, given: dict[str, Any], asked: bool
+    hld: FakeHld, permissions: Permissions, tool: str, given: dict[str, Any], asked: bool
 ) -> None:
     async def act(run: Run, happening: Happening) -> None:
         if isinstance(happening, ApprovalAsked):
             await run.answer(happening.id, allow=True)
 
     happenings = await play(hld, job({"ask": tool, "input": given}, config={"permissions": permissions}), act)
-    assert any(isinstance(happening, ApprovalAsked) for happening in happenings) == asked
+    put = [each for each in happenings if isinstance(each, ApprovalAsked)]
+    assert bool(put) == asked
+    assert not any(goes_without_asking(permissions, each.kind) for each in put), "a person is asked in the end"
     assert end_of(happenings).outcome == "done"
 
 
