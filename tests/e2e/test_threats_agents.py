@@ -11,7 +11,7 @@ SCRIPT = '[agent]\nbackend = "script"\npermissions = "all"\n'
 
 def test_5_keys_reach_the_agent_alone_and_stand_nowhere_else(daemon: Daemon) -> None:
     """An allow-list. A canary in the daemon's environment reaches no agent; the key of the `.env` reaches it
-    and no log, store or view."""
+    and no log, store or view, not even where the agent prints it."""
     secret = "sk-ant-canary-0123456789"
     daemon.destroy()
     daemon.environment["DATABASE_URL"] = "postgres://canary"
@@ -23,16 +23,17 @@ def test_5_keys_reach_the_agent_alone_and_stand_nowhere_else(daemon: Daemon) -> 
         **{".env": f"ANTHROPIC_API_KEY={secret}\n"},
     )
     daemon.until_ready("one")
-    daemon.cli("instruct", "one", "env >agent.env; sleep 1", "-f")
+    daemon.cli("instruct", "one", "env >agent.env; env; env >&2; sleep 1", "-f")
     folder = daemon.folder / "app-one"
     found = (folder / "agent.env").read_text()
     assert f"ANTHROPIC_API_KEY={secret}" in found
     assert "canary" not in found.replace(secret, "")
     assert "sk-" not in (folder / "service.env").read_text()
+    assert "ANTHROPIC_API_KEY=‹ANTHROPIC_API_KEY›" in daemon.cli("feed", "one", "--after", "0").stdout
     for view in (
         daemon.cli("why", "one", "--json"),
         daemon.cli("show", "one", "--json"),
-        daemon.cli("feed", "one", "--json"),
+        daemon.cli("feed", "one", "--after", "0", "--json"),
     ):
         assert "sk-" not in view.stdout
     kept = [path for path in daemon.state.rglob("*") if path.is_file() and b"sk-" in path.read_bytes()]

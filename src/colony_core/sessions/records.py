@@ -149,6 +149,13 @@ def put(connection: Connection, record: SessionRecord) -> None:
     connection.execute(upsert(sessions).values(row).on_conflict_do_update(index_elements=["colony_id"], set_=row))
 
 
+def interrupt(connection: Connection, colony_id: str, code: str, by: str) -> None:
+    """Records that an agent at work was asked to stop; of one that rests nothing is changed."""
+    busy = sessions.c.state.in_(("working", "waiting"))
+    chosen = update(sessions).where(sessions.c.colony_id == colony_id, busy)
+    connection.execute(chosen.values(code=code, evidence=json.dumps([by])))
+
+
 def all_sessions(connection: Connection) -> tuple[SessionRecord, ...]:
     """Every session."""
     return tuple(

@@ -33,6 +33,7 @@ from .records import Approval
 from .settings import Resolved
 from .state import State, goes_without_asking
 from .telling import MOST_CONTENT, Line, bounded, line_of, tool_summary, usage_line
+from .veil import Veil
 
 if TYPE_CHECKING:
     from .session import Session
@@ -62,13 +63,14 @@ class _Asker:
 class Watch:
     """Follows one run to its end."""
 
-    def __init__(self, session: "Session", run: Run, allowance: Allowance, resolved: Resolved) -> None:
+    def __init__(self, session: "Session", run: Run, allowance: Allowance, resolved: Resolved, veil: Veil) -> None:
         self.limit: LimitReached | None = None
         self.stop: Stop | None = None
         self._session = session
         self._run = run
         self._allowance = allowance
         self._resolved = resolved
+        self._veil = veil
         self._tools: dict[str, str] = {}
         self._open: dict[str, Approval] = {}
         self._askers: dict[str, _Asker] = {}
@@ -159,7 +161,8 @@ class Watch:
     async def _read(self) -> Ended:
         stream = self._run.happenings()
         try:
-            async for happening in stream:
+            async for told in stream:
+                happening = told if isinstance(told, TextDelta) else self._veil.over(told)
                 await self._take(happening)
                 if isinstance(happening, Ended):
                     return happening
@@ -175,7 +178,8 @@ class Watch:
                 await session.started(happening)
             case TextDelta(text=text):
                 self._pieces = True
-                await session.feed.piece(session.whose, text)
+                if piece := self._veil.piece(text):
+                    await session.feed.piece(session.whose, piece)
                 return
             case ApprovalAsked():
                 await self._asked(happening)
@@ -192,6 +196,7 @@ class Watch:
         if line is not None:
             told_as = "text" if isinstance(happening, Text) and self._pieces else None
             self._pieces = False
+            self._veil.whole()
             await session.feed.add(session.whose, line, told_as=told_as)
 
     async def _asked(self, asked: ApprovalAsked) -> None:
@@ -273,7 +278,8 @@ class Watch:
                     f"Agent timed out ({timeout / 60:.0f}min)" if timeout >= 60 else f"Agent timed out ({timeout:g}s)"
                 )
                 await self.end(Stop(code="agent-timed-out", words=words))
-            await self._book()
+            with trio.move_on_after(LOOK_SECONDS):  # a full disk keeps nobody from looking
+                await self._book()
             await self._judge()
             await trio.sleep(min(LOOK_SECONDS, timeout - self._worked) if self._worked < timeout else LOOK_SECONDS)
 

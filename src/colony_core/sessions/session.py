@@ -34,6 +34,7 @@ from .settings import Resolved, resolve
 from .state import BUSY, State
 from .surroundings import asked_in, environment_of, starter
 from .telling import Line, line_of
+from .veil import Veil
 
 if TYPE_CHECKING:
     from .sessions import Sessions
@@ -44,6 +45,8 @@ GO_ON = "The work was interrupted by a restart of the machine's daemon. Look at 
 GO_ON_AFTER_LIMIT = (
     "A usage limit had stopped you; it is over. Look at where things stand, and go on with what you were asked."
 )
+INTERRUPTING = "interrupting"
+"""The code of an agent that is at work and was asked to stop: the next daemon does not go on with that."""
 MOST_INSTRUCTION = 256 * 2**10
 RETRY_SECONDS = 1.0
 OUTSIDE = frozenset({"hld"})
@@ -64,6 +67,7 @@ class Session:
         self._watch: Watch | None = None
         self._scope = trio.CancelScope()
         self._stop: Stop | None = None
+        self._interrupted_by: str | None = None
         self._account = ""
         self._keeper: Keeper | None = None
 
@@ -170,6 +174,7 @@ class Session:
                 kept = attrs.evolve(kept, vendor_session=None, backend="")
             data = {"by": by, "follow_up": follow_up}
             kept = attrs.evolve(kept, result="", code="", evidence=(), receipt=None)
+            self._stop = self._interrupted_by = None
             with trio.CancelScope(shield=True):  # written down and begun, or neither
                 await self.store.write(partial(records.put, record=attrs.evolve(kept, state=State.WORKING.value)))
                 await self.enter(State.WORKING, "", record=kept)
@@ -177,10 +182,16 @@ class Session:
                 await self._sessions.start(self)
 
     async def interrupt(self, *, by: str) -> None:
-        """Asks the agent to stop; it is idle when it has. Raises WrongState where it does not work."""
+        """Asks the agent to stop; it is idle when it has. Durable, where the store takes it. Raises WrongState where it does not work."""
         if self.state not in BUSY:
             raise WrongState("agent-not-working", f"the agent of “{self.colony.name}” is {self.state}", "colony ls")
-        await self._end(Stop(code="", words=f"interrupted by {by}"))
+        self._interrupted_by = by
+        try:
+            await self.store.write(partial(records.interrupt, colony_id=self.colony.id, code=INTERRUPTING, by=by))
+        except ColonyError as error:
+            logger.warning("that the agent of %s shall stop is not written down: %s", self.colony.name, error)
+        if self._interrupted_by is not None and self.state in BUSY:  # else it came to rest meanwhile
+            await self._end(Stop(code="", words=f"interrupted by {by}"))
 
     async def decide(self, approval_id: str | None, decision: Decision, *, by: str) -> ApprovalView:
         """Answers a question of the agent's, or the only open one. Raises NotFound, WrongState where there are several or none."""
@@ -231,8 +242,7 @@ class Session:
         before, reason_before = self.state, self.record.reason
         record = attrs.evolve(record or self.record, state=state.value, reason=reason, since=clock.unix_now())
         await _patiently(self.feed.flush)
-        await self.write(partial(records.put, record=record))
-        self.record = record
+        self.record = await self._put(record)
         if (before, reason_before) == (state, reason):
             return
         self.colony.means.bus.publish(
@@ -251,7 +261,13 @@ class Session:
         self.record = attrs.evolve(
             self.record, vendor_session=started.session, model=started.model or self.record.model, fresh=False
         )
-        await self.write(partial(records.put, record=self.record))
+        self.record = await self._put(self.record)
+
+    async def _put(self, record: SessionRecord) -> SessionRecord:
+        if self._interrupted_by is not None and State(record.state) in BUSY:
+            record = attrs.evolve(record, code=INTERRUPTING, evidence=(self._interrupted_by,))
+        await self.write(partial(records.put, record=record))
+        return record
 
     async def write(self, unit: Callable[[Connection], object]) -> None:
         """Writes down what the work has come to; while the store refuses, tries again every second."""
@@ -265,7 +281,11 @@ class Session:
             await self.write(void)
 
     async def resume(self) -> None:
-        """Goes on with an instruction that an earlier daemon was at."""
+        """Goes on with an instruction that an earlier daemon was at; not where it was asked to stop."""
+        if self.record.code == INTERRUPTING:
+            self._stop = Stop(code="", words=f"interrupted by {' '.join(self.record.evidence)}")
+            await self._ended(Ended(outcome="stopped", evidence=("the daemon was started anew meanwhile",)))
+            return
         words = (
             "the daemon was started anew; the work begins"
             if self.record.fresh
@@ -279,9 +299,10 @@ class Session:
     async def work(self, *, status: Status) -> None:
         """Carries the instruction out; the task of a run. Cancelled because the house ends, it leaves the rest to the next daemon."""
         status.started()
-        self._stop = None
         try:
             with trio.CancelScope() as self._scope:
+                if self._stop is not None:
+                    self._scope.cancel()  # asked to stop before it had begun
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._end_with_colony)
                     await self._carry_out()
@@ -292,6 +313,8 @@ class Session:
             logger.exception("the agent of %s", self.colony.name)
             await self._fail(_first(group))
         if self._scope.cancelled_caught and self._stop is not None:
+            now = clock.unix_now()
+            await self.write(partial(records.void_questions, colony_id=self.colony.id, at=now))
             await self._ended(Ended(outcome="stopped"))
 
     async def _end_with_colony(self) -> None:
@@ -313,13 +336,13 @@ class Session:
         again = self._resumed_words()
         while True:
             ended, watch = await self._run_once(again)
-            if watch.limit is not None and ended.outcome == "failed":
+            if watch.stop is None and watch.limit is not None and ended.outcome == "failed":
                 until = await self._sessions.pauses.begin(self._account, watch.limit.until, watch.limit.text)
                 await self._notice(
                     f"the account has reached a limit; the work goes on at {clock.rfc3339(until)}", "paused"
                 )
                 again = GO_ON_AFTER_LIMIT
-            elif ended.code == "agent-died" and self._keeper_was_lost():
+            elif watch.stop is None and ended.code == "agent-died" and self._keeper_was_lost():
                 await self._notice("the keeper was lost, and the agent with it; the work goes on", "resumed")
                 again = GO_ON
             else:
@@ -336,10 +359,19 @@ class Session:
         checks = self.colony.manifest.checks
         if checks:
             await self.enter(State.WORKING, "its work is being checked")
-        before = await self._sessions.fingerprint(self.colony)
-        ran = await run_checks(self.colony, checks)
-        after = await self._sessions.fingerprint(self.colony) if checks else before
+        trouble = ""
+        try:
+            before = await self._sessions.fingerprint(self.colony)
+            ran = await run_checks(self.colony, checks)
+            after = await self._sessions.fingerprint(self.colony) if checks else before
+        except ColonyError as error:  # the work is done all the same
+            trouble = f"what the workspace differs in cannot be told: {error.message}"
+            await self._notice(trouble, error.code)
+            before = after = None
+            ran = await run_checks(self.colony, checks)
         found = receipt(ran, before=before, after=after)
+        if trouble and found.verdict == "verified":
+            found = attrs.evolve(found, verdict="with-gaps", reason=trouble)
         self.record = attrs.evolve(self.record, receipt=found)
         if checks:
             data = {"verdict": found.verdict, "tree": found.tree, "checks": [wire.dump(each) for each in ran]}
@@ -372,7 +404,7 @@ class Session:
                 cost_limit=allowance.left_usd(),
             )
             async with backend.run(job) as run:
-                watch = self._watch = Watch(self, run, allowance, resolved)
+                watch = self._watch = Watch(self, run, allowance, resolved, Veil(environment))
                 try:
                     ended = await watch.follow(backend.name)
                 finally:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from colony_core.backends import Ended
 from colony_core.colonies import Check, Colony, read_manifest
-from colony_core.errors import Invalid
+from colony_core.errors import Broken, Invalid
 from colony_core.sessions.receipts import verdict
 from colony_core.views import CheckView
 
@@ -140,3 +140,28 @@ async def test_a_receipt_is_tied_to_the_state_of_the_workspace(tmp_path: Path) -
         assert receipt is not None
         assert (receipt.tree, receipt.verdict) == ("tree-1", "with-gaps")
         assert receipt.reason == "the workspace changed while it was checked"
+
+
+@pytest.mark.parametrize(
+    ("checks", "verdict"), [('tests = "true"', "with-gaps"), ('tests = "false"', "not-verified"), ("", "not-verified")]
+)
+async def test_work_that_is_done_has_not_failed_where_nobody_can_tell_what_it_changed(
+    tmp_path: Path, checks: str, verdict: str
+) -> None:
+    """An agent may leave its workspace in a state that git or jj cannot read."""
+    agent = PlayedBackend()
+
+    async def fingerprint(colony: Colony) -> str:
+        await trio.lowlevel.checkpoint()
+        raise Broken("vcs-failed", "not a repository", "look at it")
+
+    async with house_at(tmp_path, agent) as house:
+        house.sessions.fingerprint = fingerprint
+        await spawned(house, tmp_path, agent=f"[checks]\n{checks}" if checks else "")
+        await instructed(house)
+        await (await agent.scene()).say(Ended(outcome="done", text="It is done."))
+        view = await reached(house, "done")
+        assert view.result == "It is done."
+        assert view.receipt is not None
+        assert (view.receipt.verdict, view.receipt.tree) == (verdict, None)
+        assert ("notice", "what the workspace differs in cannot be told: not a repository") in await lines_of(house)

@@ -318,6 +318,24 @@ async def test_what_was_spent_is_known_to_the_next_daemon(tmp_path: Path) -> Non
             await instructed(house)
 
 
+async def test_the_minutes_of_an_agent_that_tells_no_usage_are_known_to_the_next_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written down while it works, so that a kill takes at most the last of them out of the books."""
+    monkeypatch.setattr("colony_core.sessions.run.LOOK_SECONDS", 0.01)
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        await (await agent.scene()).begin()
+        with trio.fail_after(20):
+            while house.sessions.view("hello").minutes < 0.001:
+                await trio.sleep(0.01)
+    async with house_at(tmp_path, agent) as house:
+        await agent.scene()
+        assert house.sessions.view("hello").minutes > 0
+
+
 async def test_agents_that_begin_together_cannot_overspend_the_day(tmp_path: Path) -> None:
     """Each sets a share aside before it begins; who finds nothing left is told so before anything is spent."""
     agent = PlayedBackend()

@@ -1,0 +1,98 @@
+"""What becomes of an interrupt, whenever it comes; and of questions that nobody waits for any more."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from colony_core.backends import ApprovalAsked, Ended, LimitReached
+from colony_core.testing import wait_for
+
+from .played import PlayedBackend
+from .test_sessions import house_at, instructed, lines_of, reached, spawned
+
+
+async def test_an_interrupt_that_was_accepted_counts_for_the_next_daemon_too(tmp_path: Path) -> None:
+    """The daemon ends before the agent has heeded it: nobody goes on with what was to stop."""
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.begin()
+        await house.sessions.interrupt("hello", by="ada")
+        await scene.interrupted.wait()
+        assert house.sessions.view("hello").state == "working"
+    async with house_at(tmp_path, agent) as house:
+        await wait_for(house, "hello", lambda view: view.state == "running")
+        view = await reached(house, "idle")
+        assert (view.reason, view.code) == ("interrupted by ada", "")
+        assert (await lines_of(house))[-1] == ("status", "interrupted")
+        await instructed(house, "something else")
+        assert (await agent.scene()).job.instruction == "something else"
+
+
+async def test_what_an_agent_does_after_it_was_interrupted_makes_nobody_forget_that(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        scene = await agent.scene()
+        await house.sessions.interrupt("hello", by="ada")
+        await scene.begin("vendor-7")
+        await scene.say(ApprovalAsked(id="q", tool="Bash", input={"command": "x"}, kind="execute"))
+        await reached(house, "waiting")
+    async with house_at(tmp_path, agent) as house:
+        assert (await reached(house, "idle")).session == "vendor-7"
+
+
+async def test_an_interrupt_before_the_work_has_begun_ends_it(tmp_path: Path) -> None:
+    """At each checkpoint of the taking of an instruction."""
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        for steps in range(12):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(instructed, house)
+                while house.sessions.view("hello").state != "working":
+                    await trio.lowlevel.checkpoint()
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                await house.sessions.interrupt("hello", by="ada")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_heed, agent)
+                assert (await reached(house, "idle")).reason == "interrupted by ada"
+                nursery.cancel_scope.cancel()
+
+
+async def _heed(agent: PlayedBackend) -> None:
+    while True:
+        scene = await agent.scene()
+        await scene.interrupted.wait()
+        await scene.say(Ended(outcome="stopped"))
+
+
+async def test_an_interrupted_agent_that_meets_a_limit_does_not_go_on(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.begin()
+        await house.sessions.interrupt("hello", by="ada")
+        await scene.say(LimitReached(text="usage limit", until=None), Ended(outcome="failed", code="limit"))
+        assert (await reached(house, "idle")).paused_until is None
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+async def test_a_question_is_void_when_its_colony_goes_down(tmp_path: Path, verb: str) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.say(ApprovalAsked(id="q", tool="Bash", input={"command": "x"}, kind="execute"))
+        await reached(house, "waiting")
+        await getattr(house, verb)("hello")
+        assert (await reached(house, "idle")).approvals == ()
+        assert [each.decision for each in await house.sessions.approvals("hello")] == ["void"]
