@@ -88,9 +88,10 @@ async def serve_names(
     `port` is the host's side. A socket of the host's asks, so that names resolve even where the cell has no way out; a cell that is to have
     none is refused all names but those that `lookup` knows.
 
-    Questions beyond 200 at a time are dropped, as a busy resolver would; a question without an answer is forgotten after five seconds.
+    Questions beyond 200 at a time are dropped, as a busy resolver would, and so are connections beyond 200; a question without an answer
+    is forgotten after five seconds.
     """
-    limit = trio.CapacityLimiter(MOST_QUESTIONS)
+    limits = trio.CapacityLimiter(MOST_QUESTIONS), trio.CapacityLimiter(MOST_QUESTIONS)
     served: dict[Nameserver, trio.CancelScope] = {}
     async with trio.open_nursery() as nursery:
         while True:
@@ -99,7 +100,7 @@ async def serve_names(
                 served.pop(server).cancel()
             for server in wanted:
                 if server not in served:
-                    desk = _Desk(lookup, (server.address, port) if server.passes_on else None, limit)
+                    desk = _Desk(lookup, (server.address, port) if server.passes_on else None, *limits)
                     served[server] = await nursery.start(_serve, cell, server, desk)
                 elif server.stands_in:
                     await _own(cell, server)
@@ -130,11 +131,15 @@ async def _serve(
 
 @attrs.frozen
 class _Desk:
-    """Where questions come in: who knows the colony's names, which resolver is asked for the others, and how many at once."""
+    """Where questions come in: who knows the colony's names, which resolver is asked for the others, and how many at once.
+
+    Connections have a limit of their own: those that are held open and say nothing keep no question by UDP waiting.
+    """
 
     lookup: Lookup
     resolver: tuple[str, int] | None
     limit: trio.CapacityLimiter
+    calls: trio.CapacityLimiter
 
     def answer(self, packet: bytes) -> bytes | None:
         """What can be said at once, nothing to what is no question; None where the resolver is to be asked."""
@@ -214,10 +219,10 @@ async def _pass_on(questions: trio.socket.SocketType, question: bytes, asker: tu
 async def _serve_tcp(stream: trio.SocketStream, *, desk: _Desk) -> None:
     """One connection from inside is at most one to the resolver; both end together, or when neither says anything for a while."""
     async with stream, AsyncExitStack() as stack:
-        if desk.limit.available_tokens <= 0:
+        if desk.calls.available_tokens <= 0:
             return
         resolver = None
-        async with desk.limit:
+        async with desk.calls:
             with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, EOFError):
                 while True:
                     with trio.fail_after(IDLE_SECONDS):

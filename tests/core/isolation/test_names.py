@@ -4,6 +4,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -144,6 +145,14 @@ async def test_a_flood_of_questions_does_not_end_it(cell: Cell) -> None:
         with trio.move_on_after(1):
             answer = await ask(cell, QUESTION)
     assert answer == QUESTION + b" 192.0.2.80"
+
+
+@pytest.mark.kernel
+async def test_connections_that_say_nothing_keep_no_question_waiting(cell: Cell) -> None:
+    async with AsyncExitStack() as silent:
+        for _ in range(names.MOST_QUESTIONS + 20):
+            await silent.enter_async_context(await cell.connect(53))
+        assert await ask(cell, QUESTION) == QUESTION + b" 192.0.2.80"
 
 
 @pytest.mark.kernel
@@ -296,7 +305,7 @@ async def test_a_fake_cell_binds_nothing_on_the_host(fake_walls: Isolation) -> N
 
 def desk() -> names._Desk:
     """It knows one name, and asks nobody."""
-    return names._Desk(known, None, trio.CapacityLimiter(1))
+    return names._Desk(known, None, trio.CapacityLimiter(1), trio.CapacityLimiter(1))
 
 
 async def test_an_icmp_error_of_an_earlier_answer_is_passed_over() -> None:
