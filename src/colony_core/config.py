@@ -207,6 +207,7 @@ class Server:
     origins: tuple[str, ...] = _key(
         (), _origins, "further addresses under which the API is reached, by a front with TLS"
     )
+    connections: int = _key(512, _count, "connections to the API's port at once, and as many to its socket")
 
 
 @attrs.frozen(kw_only=True)

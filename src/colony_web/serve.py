@@ -25,8 +25,6 @@ from .house import House
 from .listeners import open_unix_listener, peer_of
 from .protocol import Settings
 
-MAX_CONNECTIONS = 512
-"""Per listener, so that a flood of the port does not lock the socket's owner out. Beyond it, who asks nothing or has no key must go."""
 TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nconnection: close\r\nretry-after: 1\r\n"
     b"content-length: %d\r\n\r\n%b"
@@ -62,6 +60,7 @@ async def serve(
             (unix, tcp),
             stop=mycelium.shutdown_requested.wait,
             settings=settings,
+            most=config.server.connections,
             started=partial(task_status.started, addresses),
         )
 
@@ -72,12 +71,17 @@ async def serve_app(
     *,
     stop: Callable[[], Awaitable[None]],
     settings: Settings | None = None,
+    most: int = 512,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serves any ASGI app on open listeners until `stop` returns; calls `started` once connections are accepted."""
+    """Serves any ASGI app on open listeners until `stop` returns; calls `started` once connections are accepted.
+
+    Each listener takes `most` connections, so that a flood of the port does not lock the socket's owner out; beyond that, who asks nothing
+    or has no key must go.
+    """
     settings = settings or Settings()
     async with _open_lifespan(app, settings) as state:
-        server = _Server(app, settings, state)
+        server = _Server(app, settings, state, most)
         async with trio.open_nursery() as connections, server.aborting():
             async with trio.open_nursery() as accepting:
                 for listener in listeners:
@@ -97,9 +101,10 @@ async def serve_app(
 class _Server:
     """What the connections of one server share."""
 
-    def __init__(self, app: AsgiApp, settings: Settings, state: dict[str, Any]) -> None:
+    def __init__(self, app: AsgiApp, settings: Settings, state: dict[str, Any], most: int) -> None:
         self._app = app
         self._settings = settings
+        self._most = most
         self._context = WorkerContext(None)
         self._draining = trio.Event()
         self._state = {**state, DRAINING: self._draining}
@@ -108,7 +113,7 @@ class _Server:
 
     async def handle(self, siblings: set[Connection], stream: trio.SocketStream) -> None:
         """Serves one connection of a listener with these others, unless there are too many that are busy."""
-        if len(siblings) >= MAX_CONNECTIONS and not _make_room(siblings):
+        if len(siblings) >= self._most and not _make_room(siblings):
             await _say_too_many(stream)
             return
         try:

@@ -47,6 +47,11 @@ def config_in(folder: Path, *, port: int = 0) -> Config:
     )
 
 
+def with_connections(config: Config, most: int) -> Config:
+    """The same settings for a face that takes fewer connections."""
+    return attrs.evolve(config, server=attrs.evolve(config.server, connections=most))
+
+
 def service_view(name: str = "web", *, colony: str = "hello", state: str = "ready") -> ServiceView:
     """A service as the outside sees it."""
     return ServiceView(

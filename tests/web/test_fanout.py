@@ -21,13 +21,12 @@ from colony_core.bus import Bus
 from colony_core.events import HouseEvent
 from colony_core.journal import EVERYTHING, Selection
 from colony_core.testing import fake_walls, open_test_house
-from colony_web import serve as serve_module
 from colony_web.auth import PEER
 from colony_web.frames import PAGE_ENTRIES, SharedPages, websocket_frame
 from colony_web.serve import serve
 
 from .conftest import OWNER
-from .house import CardboardHouse
+from .house import CardboardHouse, with_connections
 from .wire import Served
 
 Start = Callable[..., Any]
@@ -259,10 +258,8 @@ async def test_who_never_reads_costs_no_more_than_what_is_kept(serving: Start, h
         await stream.aclose()
 
 
-async def test_who_vanishes_without_a_word_is_let_go(
-    serving: Start, house: CardboardHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serve_module, "MAX_CONNECTIONS", 1)
+async def test_who_vanishes_without_a_word_is_let_go(serving: Start, house: CardboardHouse) -> None:
+    house.config = with_connections(house.config, 1)
     served = await serving(vanish_timeout=0.3)
     token = (await house.keys.mint("gone", "viewer", owner="me")).token
     host = f"localhost:{served.port}"

@@ -24,7 +24,7 @@ from colony_web.listeners import open_unix_listener
 from colony_web.protocol import Settings
 from colony_web.serve import serve
 
-from .house import CardboardHouse, config_in
+from .house import CardboardHouse, config_in, with_connections
 from .wire import Served, ask, read_all, read_answer
 
 UPGRADE = (
@@ -265,7 +265,7 @@ async def test_a_client_that_asked_ahead_of_a_stream_and_vanished_leaves_no_task
             await trio.sleep(0.01)
 
 
-async def test_too_many_connections_are_told_so(serving: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_connections_are_told_so(serving: Start, house: CardboardHouse) -> None:
     app = ColonyApp("busy")
 
     @app.get("/busy")
@@ -277,7 +277,7 @@ async def test_too_many_connections_are_told_so(serving: Start, monkeypatch: pyt
     async def home() -> str:
         return "here"
 
-    monkeypatch.setattr(serve_module, "MAX_CONNECTIONS", 2)
+    house.config = with_connections(house.config, 2)
     served = await serving(app)
     host = {"host": f"localhost:{served.port}"}
     async with await served.tcp() as first, await served.tcp() as second:
@@ -298,10 +298,8 @@ async def test_too_many_connections_are_told_so(serving: Start, monkeypatch: pyt
                     break
 
 
-async def test_whoever_asks_has_room_before_those_who_ask_nothing(
-    serving: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serve_module, "MAX_CONNECTIONS", 2)
+async def test_whoever_asks_has_room_before_those_who_ask_nothing(serving: Start, house: CardboardHouse) -> None:
+    house.config = with_connections(house.config, 2)
     served = await serving()
     host = {"host": f"localhost:{served.port}"}
     silent = [await served.tcp() for _ in range(5)]
@@ -316,10 +314,8 @@ async def test_whoever_asks_has_room_before_those_who_ask_nothing(
         await stream.aclose()
 
 
-async def test_strangers_who_take_no_answer_make_room_for_who_has_a_key(
-    serving: Start, house: CardboardHouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serve_module, "MAX_CONNECTIONS", 2)
+async def test_strangers_who_take_no_answer_make_room_for_who_has_a_key(serving: Start, house: CardboardHouse) -> None:
+    house.config = with_connections(house.config, 2)
     served = await serving()
     token = (await house.keys.mint("ann", "viewer", owner="me")).token
     async with await served.tcp() as first, await served.tcp() as second:
