@@ -2,7 +2,8 @@
 
 A head that two programs could read in two ways is refused, since that is how requests are smuggled. What is taken out of a request:
 fields that concern one connection only (`Connection` and what it names), Colony's own cookie and Colony's own token. What is put in:
-`X-Forwarded-For`, `-Proto` and `-Host`; values that came from a client which is no trusted proxy are replaced, not believed.
+`X-Forwarded-For`, `-Proto` and `-Host`; values that came from a client which is no trusted proxy are replaced, not believed. The other
+names for the same, `Forwarded` and `X-Real-IP`, are taken out: nobody in front of us checks them.
 """
 
 import re
@@ -22,7 +23,7 @@ _REQUEST_LINE = re.compile(rb"(" + _CHARACTER + rb"++) ([\x21-\x7e\x80-\xff]++) 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})( " + _TEXT + rb"*+)?\r\n")
 _OF_REQUESTS = re.compile(
     rb"\r\n(?i:(host|connection|content-length|transfer-encoding|upgrade|cookie|authorization|accept|keep-alive"
-    rb"|proxy-connection|te|http2-settings|x[-_]forwarded[-_](?:for|proto|host))):([^\r]*+)"
+    rb"|proxy-connection|te|http2-settings|x[-_]forwarded[-_](?:for|proto|host)|x[-_]real[-_]ip|forwarded)):([^\r]*+)"
 )
 _OF_RESPONSES = re.compile(
     rb"\r\n(?i:(connection|content-length|transfer-encoding|upgrade|content-type|keep-alive|proxy-connection)):([^\r]*+)"
@@ -291,7 +292,7 @@ def _forwarded(fields: _Fields, host: bytes, *, peer: bytes, trusted: bool) -> t
         chain = (*fields.all(b"x-forwarded-for"), *chain)
         scheme = fields.one(b"x-forwarded-proto") or scheme
         name = fields.one(b"x-forwarded-host") or name
-    for field in [key for key in fields._found if key.startswith((b"x-", b"x_"))]:
+    for field in [key for key in fields._found if key.startswith((b"x-", b"x_", b"forwarded"))]:
         fields.drop(field)
     lines = b"X-Forwarded-For: %b\r\n" % b", ".join(chain) if chain else b""
     return lines + b"X-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (scheme, name), scheme

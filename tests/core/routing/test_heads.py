@@ -75,6 +75,7 @@ def test_connection_cannot_take_out_what_others_rely_on():
 
 def test_where_a_request_came_from_is_not_believed_of_strangers():
     assert sent(b"X-Forwarded-For: 6.6.6.6", b"x_forwarded_proto: https", b"X-Forwarded-Host: evil") == []
+    assert sent(b"Forwarded: for=6.6.6.6;proto=https", b"X-Real-IP: 6.6.6.6") == []
 
 
 def test_a_trusted_proxy_is_believed():
