@@ -10,6 +10,7 @@ import trio
 from colony_core import clock
 from colony_core.colonies import Check, Colony, run_command
 from colony_core.errors import ColonyError
+from colony_core.processes import KeeperLost
 from colony_core.views import CheckView, ExecRequest, ReceiptView
 
 TAIL_BYTES = 8 * 2**10
@@ -60,6 +61,8 @@ async def _run(colony: Colony, check: Check) -> CheckView:
                     code = await running.wait()
                     nursery.cancel_scope.deadline = trio.current_time() + 1.0  # what it said last
             outcome = "passed" if code == 0 else "failed"
+        except KeeperLost:
+            raise  # says nothing of the check
         except ColonyError as error:
             outcome = "broken"
             tail.append(str(error).encode())

@@ -19,9 +19,9 @@ from colony_core.backends import Backend, Ended, Job, Kind, Outcome, Started
 from colony_core.colonies import Colony, ColonyState, Wanted
 from colony_core.errors import ColonyError, Invalid, NotFound, WrongState
 from colony_core.events import AgentStateChanged
-from colony_core.processes import Keeper
+from colony_core.processes import Keeper, KeeperLost
 from colony_core.supervision import Status
-from colony_core.views import AgentGlance, AgentSettings, AgentView, ApprovalView, Decision, NewInstruction
+from colony_core.views import AgentGlance, AgentSettings, AgentView, ApprovalView, Decision, NewInstruction, ReceiptView
 
 from . import records
 from .budget import standing
@@ -335,7 +335,15 @@ class Session:
         await self._colony_is_up()
         again = self._resumed_words()
         while True:
-            ended, watch = await self._run_once(again)
+            ran = await self._run_or_lose(again)
+            if ran is None:
+                if self._stop is not None:
+                    await self._ended(Ended(outcome="stopped", evidence=("the keeper was lost",)))
+                    return
+                await self._notice("the keeper was lost, and the agent with it; the work goes on", "resumed")
+                again = GO_ON
+                continue
+            ended, watch = ran
             if watch.stop is None and watch.limit is not None and ended.outcome == "failed":
                 until = await self._sessions.pauses.begin(self._account, watch.limit.until, watch.limit.text)
                 await self._notice(
@@ -354,8 +362,30 @@ class Session:
                 await self._ended(ended)
                 return
 
+    async def _run_or_lose(self, again: str | None) -> tuple[Ended, Watch] | None:
+        """One run of the backend; None where the keeper was lost under it."""
+        ran = None
+        try:
+            ran = await self._run_once(again)
+        except* KeeperLost:
+            logger.warning("the keeper was lost under the agent of %s", self.colony.name)
+        return ran
+
     async def _check(self) -> None:
-        """Looks for itself whether the work is done."""
+        """Looks for itself whether the work is done; anew where the keeper was lost meanwhile."""
+        found = None
+        while found is None:
+            try:
+                found = await self._checked()
+            except* KeeperLost:
+                logger.warning("the keeper was lost under the checks of %s", self.colony.name)
+        self.record = attrs.evolve(self.record, receipt=found)
+        if self.colony.manifest.checks:
+            data = {"verdict": found.verdict, "tree": found.tree, "checks": [wire.dump(each) for each in found.checks]}
+            content = f"{found.verdict}: {found.reason}"
+            await self.feed.add(self.whose, Line(kind="receipt", content=content, data=data))
+
+    async def _checked(self) -> ReceiptView:
         checks = self.colony.manifest.checks
         if checks:
             await self.enter(State.WORKING, "its work is being checked")
@@ -364,6 +394,8 @@ class Session:
             before = await self._sessions.fingerprint(self.colony)
             ran = await run_checks(self.colony, checks)
             after = await self._sessions.fingerprint(self.colony) if checks else before
+        except KeeperLost:
+            raise
         except ColonyError as error:  # the work is done all the same
             trouble = f"what the workspace differs in cannot be told: {error.message}"
             await self._notice(trouble, error.code)
@@ -372,11 +404,7 @@ class Session:
         found = receipt(ran, before=before, after=after)
         if trouble and found.verdict == "verified":
             found = attrs.evolve(found, verdict="with-gaps", reason=trouble)
-        self.record = attrs.evolve(self.record, receipt=found)
-        if checks:
-            data = {"verdict": found.verdict, "tree": found.tree, "checks": [wire.dump(each) for each in ran]}
-            content = f"{found.verdict}: {found.reason}"
-            await self.feed.add(self.whose, Line(kind="receipt", content=content, data=data))
+        return found
 
     async def _run_once(self, again: str | None) -> tuple[Ended, Watch]:
         """One run of the backend: of the instruction, or of words that let an interrupted one go on."""
@@ -388,7 +416,7 @@ class Session:
         if sessions.pauses.until(self._account) is not None:
             await self.enter(State.WORKING, "waits until its account may work again")
             await sessions.pauses.over(self._account)
-        self._keeper = colony.means.keeper.current
+        self._keeper = await colony.means.keeper.get()
         resume = record.vendor_session
         text = again if again and resume and backend.remembers and not record.fresh else record.instruction
         with sessions.purses.allow(colony.id, resolved.budget) as allowance:
@@ -409,6 +437,7 @@ class Session:
                     ended = await watch.follow(backend.name)
                 finally:
                     self._watch = None
+                    self._stop = self._stop or watch.stop
         return ended, watch
 
     async def _backend(self, resolved: Resolved, environment: Mapping[str, str]) -> Backend:

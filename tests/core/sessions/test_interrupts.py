@@ -1,15 +1,21 @@
 """What becomes of an interrupt, whenever it comes; and of questions that nobody waits for any more."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
-from colony_core.backends import ApprovalAsked, Ended, LimitReached
+from colony_core.backends import ApprovalAsked, Ended, Job, LimitReached
+from colony_core.colonies import Colony
+from colony_core.processes import KeeperLost
 from colony_core.testing import wait_for
 
-from .played import PlayedBackend
+from .played import PlayedBackend, Scene
 from .test_sessions import house_at, instructed, lines_of, reached, spawned
+
+LOST = KeeperLost("keeper-lost", "the keeper died or closed the line", "open a keeper again")
 
 
 async def test_an_interrupt_that_was_accepted_counts_for_the_next_daemon_too(tmp_path: Path) -> None:
@@ -96,3 +102,49 @@ async def test_a_question_is_void_when_its_colony_goes_down(tmp_path: Path, verb
         await getattr(house, verb)("hello")
         assert (await reached(house, "idle")).approvals == ()
         assert [each.decision for each in await house.sessions.approvals("hello")] == ["void"]
+
+
+async def test_a_keeper_that_is_lost_while_an_agent_begins_is_no_failure_of_the_agents(tmp_path: Path) -> None:
+    """The line to the keeper breaks under the start of a program, or under a check: it is tried again, with the next keeper."""
+    agent = LosesKeepers(2)
+    async with house_at(tmp_path, agent) as house:
+        house.sessions.fingerprint = Flaky()
+        await spawned(house, tmp_path, agent='[checks]\ntests = "true"')
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.say(Ended(outcome="done", text="It is done."))
+        view = await reached(house, "done")
+        assert view.receipt is not None
+        assert view.receipt.verdict == "verified"
+        lines = await lines_of(house)
+        assert lines.count(("notice", "the keeper was lost, and the agent with it; the work goes on")) == 2
+        assert [kind for kind, _ in lines].count("receipt") == 1
+
+
+class LosesKeepers(PlayedBackend):
+    """Meets a lost keeper the first times that it begins."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._left = times
+
+    @asynccontextmanager
+    async def run(self, job: Job) -> AsyncIterator[Scene]:
+        if self._left:
+            self._left -= 1
+            raise ExceptionGroup("of a nursery", [LOST])
+        async with super().run(job) as scene:
+            yield scene
+
+
+class Flaky:
+    """A hash of a workspace that is there at the second asking."""
+
+    asked = 0
+
+    async def __call__(self, colony: Colony) -> str:
+        await trio.lowlevel.checkpoint()
+        self.asked += 1
+        if self.asked == 1:
+            raise LOST
+        return "tree"
