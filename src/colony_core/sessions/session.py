@@ -68,6 +68,8 @@ class Session:
         self._scope = trio.CancelScope()
         self._stop: Stop | None = None
         self._interrupted_by: str | None = None
+        self._ending = False
+        """The work has come to an end of its own, which is being written down."""
         self._account = ""
         self._keeper: Keeper | None = None
 
@@ -299,10 +301,12 @@ class Session:
     async def work(self, *, status: Status) -> None:
         """Carries the instruction out; the task of a run. Cancelled because the house ends, it leaves the rest to the next daemon."""
         status.started()
+        self._ending = False
         try:
-            with trio.CancelScope() as self._scope:
+            with trio.CancelScope() as scope:
+                self._scope = scope
                 if self._stop is not None:
-                    self._scope.cancel()  # asked to stop before it had begun
+                    scope.cancel()  # asked to stop before it had begun
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._end_with_colony)
                     await self._carry_out()
@@ -312,7 +316,7 @@ class Session:
         except* Exception as group:
             logger.exception("the agent of %s", self.colony.name)
             await self._fail(_first(group))
-        if self._scope.cancelled_caught and self._stop is not None:
+        if scope.cancelled_caught and self._stop is not None:
             now = clock.unix_now()
             await self.write(partial(records.void_questions, colony_id=self.colony.id, at=now))
             await self._ended(Ended(outcome="stopped"))
@@ -327,7 +331,7 @@ class Session:
     async def _end(self, stop: Stop, *, by_force: bool = False) -> None:
         if self._watch is not None and not by_force:
             await self._watch.end(stop)
-        else:
+        elif not self._ending:
             self._stop = stop
             self._scope.cancel()
 
@@ -467,6 +471,7 @@ class Session:
         return self._keeper is not None and self._keeper.lost.is_set()
 
     async def _ended(self, ended: Ended) -> None:
+        self._ending = True
         stop = self._stop
         if stop is not None:
             outcome: Outcome = "failed" if stop.code else "stopped"

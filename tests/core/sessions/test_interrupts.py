@@ -1,7 +1,7 @@
 """What becomes of an interrupt, whenever it comes; and of questions that nobody waits for any more."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,8 @@ import trio
 
 from colony_core.backends import ApprovalAsked, Ended, Job, LimitReached
 from colony_core.colonies import Colony
+from colony_core.errors import WrongState
+from colony_core.events import AgentEvent, Numbered
 from colony_core.processes import KeeperLost
 from colony_core.testing import wait_for
 
@@ -148,3 +150,39 @@ class Flaky:
         if self.asked == 1:
             raise LOST
         return "tree"
+
+
+async def test_an_interrupt_while_an_end_is_written_down_ends_nothing_twice(tmp_path: Path) -> None:
+    """It is told already; the next instruction is given as soon as the agent rests."""
+    agent, told = PlayedBackend(), [trio.Event()]
+
+    def hear(numbered: Numbered) -> None:
+        if isinstance(numbered.event, AgentEvent) and numbered.event.content == "completed":
+            told[0].set()
+
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        house.bus.on_publish(hear)
+        for steps in range(8):
+            told[0] = trio.Event()
+            await instructed(house, f"first {steps}")
+            scene = await agent.scene()
+            await scene.begin()
+            await scene.say(Ended(outcome="done"))
+            await told[0].wait()
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            with suppress(WrongState):
+                await house.sessions.interrupt("hello", by="ada")
+            while house.sessions.view("hello").state == "working":
+                await trio.lowlevel.checkpoint()
+            await instructed(house, f"second {steps}")
+            scene = await agent.scene()
+            await scene.begin()
+            view = house.sessions.view("hello")
+            assert (view.state, view.instruction) == ("working", f"second {steps}")
+            await scene.say(Ended(outcome="done"))
+            await reached(house, "done")
+            await house.sessions.feed.flush()
+            page = await house.sessions.page("hello", limit=1000)
+            assert [line.kind for line in page].count("status") == 2 * (steps + 1)
