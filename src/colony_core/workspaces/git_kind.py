@@ -1,13 +1,18 @@
 """A working copy as a worktree of git, on a branch `colony/<name>`."""
 
+import re
 from pathlib import Path
 
 from .hands import Git, open_git
 from .kinds import BY_DEFAULT, Snapshot, check_there, conflicted, nothing_to_describe, own_branch
+from .programs import failure
 from .repository import Repository, Trial
 
 PRIVATE_INDEX = "colony-index"
 """An index beside the worktree's own: what is looked at with it is staged for nobody."""
+
+_BEGUN = re.compile(r"^error: '(.+)/' does not have a commit checked out$", re.MULTILINE)
+MOST_BEGUN = 50
 
 
 class GitWorkspace:
@@ -43,7 +48,7 @@ class GitWorkspace:
             cwd=self._git_dir,
             what="no room",
         )
-        await git("add", "--all", "--", ".", index=index, what="a file of the workspace cannot be read")
+        await _add_all(git, index)
         tree = (await git("write-tree", index=index)).text
         unmerged = bool((await git("ls-files", "--unmerged", "-z")).out)
         if tree == (await git("rev-parse", "--verify", f"{head}^{{tree}}")).text:
@@ -57,7 +62,7 @@ class GitWorkspace:
         unmerged = await git("diff", "--name-only", "--diff-filter=U", "-z", "--no-ext-diff", "--no-textconv")
         if unmerged.out:
             raise conflicted(self.name, ", ".join(unmerged.words[:10]))
-        await git("add", "--all", "--", ".", what="a file of the workspace cannot be read")
+        await _add_all(git, None)
         staged = await git("diff", "--cached", "--quiet", "--no-ext-diff", "--no-textconv", ok=(0, 1))
         merging = await self.repository.commit_of(git, "MERGE_HEAD")
         if staged.code == 1 or merging is not None:
@@ -111,3 +116,16 @@ class GitWorkspace:
 
     async def _head(self, git: Git) -> str:
         return (await git("rev-parse", "--verify", "HEAD^{commit}", what="the workspace has no commit")).text
+
+
+async def _add_all(git: Git, index: Path | None) -> None:
+    """Adds everything but repositories that somebody has begun within it and never committed in: git would add nothing at all."""
+    begun: list[str] = []
+    while True:
+        ran = await git("add", "--all", "--", ".", *begun, index=index, ok=tuple(range(256)))
+        if ran.code == 0:
+            return
+        found = [f":(exclude,top,literal){name}" for name in _BEGUN.findall(ran.errors)]
+        if not set(found) - set(begun) or len(begun) > MOST_BEGUN:
+            raise failure(ran, "a file of the workspace cannot be read")
+        begun += found

@@ -26,12 +26,13 @@ class Hands:
     author: tuple[str, str]
     inherited: Mapping[str, str] = attrs.field(repr=False)
 
-    async def do(self, *argv: str, cwd: Path, what: str, stdin: bytes = b"") -> None:
-        """Runs a program that has nothing to do with a repository (cp, rm, mkdir). Raises Broken where it fails."""
+    async def do(self, *argv: str, cwd: Path, what: str, stdin: bytes = b"") -> Ran:
+        """Runs a program that has nothing to do with a repository (cp, rm, find). Raises Broken where it fails."""
         env = {"PATH": self.tools.path, "LC_ALL": "C.UTF-8", "HOME": "/"}
         ran = await run_program(self.get_keeper, argv, cwd=cwd, env=env, user=self.user, stdin=stdin)
         if ran.code != 0:
             raise failure(ran, what)
+        return ran
 
 
 @attrs.frozen(kw_only=True)

@@ -181,6 +181,16 @@ class JjWorkspace:
         return _read((await jj("log", "--no-graph", "-r", "@", "-T", _STATE)).text)
 
 
+async def unnamed_heads(repository: Repository) -> tuple[str, ...]:
+    """Commits that jj shows, and that no branch need have: somebody left them aside. Empty where there is no jj or was none."""
+    if repository.hands.tools.jj is None or not (repository.folder / ".jj").exists():
+        return ()
+    jj = await repository.jj()
+    left = 'heads(all() ~ root() ~ (empty() & description(exact:"") & ~merges()))'
+    found = await jj("log", "--no-graph", "--ignore-working-copy", "-r", left, "-T", _ID)
+    return tuple(found.text.split())
+
+
 def _read(text: str) -> _At:
     commit, full, conflict, told, parents = text.split("\n")
     return _At(commit=commit, full=bool(full), conflict=bool(conflict), told=bool(told), parents=tuple(parents.split()))

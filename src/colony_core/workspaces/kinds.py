@@ -8,6 +8,7 @@ import attrs
 from colony_core.errors import WrongState
 
 from .hands import Git
+from .places import is_empty
 from .repository import Repository, Trial
 
 BY_DEFAULT = "Work of colony {name}"
@@ -66,7 +67,7 @@ class Workspace(Protocol):
 
 def is_there(path: Path) -> bool:
     """Whether a working copy is where it was made; a link in its place is none."""
-    return not path.is_symlink() and path.is_dir() and any(path.iterdir())
+    return not path.is_symlink() and path.is_dir() and not is_empty(path)
 
 
 def check_there(path: Path, name: str) -> None:

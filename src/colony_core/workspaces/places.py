@@ -47,16 +47,24 @@ def make_folder(folder: Path, user: User | None) -> None:
 
 async def clear_folder(folder: Path, hands: Hands) -> None:
     """Removes a folder with all that is in it, in its user's name, as another's could not be trusted to lead nowhere else."""
-    if folder.is_symlink():
+    if folder.is_symlink() or folder.is_file():
         folder.unlink()
         return
     if not folder.exists():
         return
-    if any(folder.iterdir()):
-        what = f"{folder} cannot be removed"
-        await hands.do("chmod", "-R", "u+rwX", "--", str(folder), cwd=folder, what=what)
-        await hands.do("find", str(folder), "-xdev", "-mindepth", "1", "-delete", cwd=folder, what=what)
+    if not is_empty(folder):
+        what, nowhere = f"{folder} cannot be removed", Path("/")  # its user may have shut themselves out of it
+        await hands.do("chmod", "-R", "u+rwX", "--", str(folder), cwd=nowhere, what=what)
+        await hands.do("find", str(folder), "-xdev", "-mindepth", "1", "-delete", cwd=nowhere, what=what)
     folder.rmdir()
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder; one that cannot be read counts as full."""
+    try:
+        return not any(folder.iterdir())
+    except PermissionError:
+        return False
 
 
 async def check_entered(folder: Path, hands: Hands) -> None:

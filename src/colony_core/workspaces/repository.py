@@ -101,7 +101,7 @@ class Repository:
             name = heads[0] if heads else await self._unborn(git)
             await git("symbolic-ref", "HEAD", f"refs/heads/{name}")
             if not heads:
-                await git("update-ref", f"refs/heads/{name}", await self._beginning(git), "")
+                await git("update-ref", f"refs/heads/{name}", await self.beginning(git), "")
                 return
         await git("update-ref", f"refs/heads/{name}", f"refs/remotes/origin/{name}")
 
@@ -114,7 +114,7 @@ class Repository:
         await self.hands.do("rm", "-rf", "--", str(folder), cwd=self.folder, what=f"{folder} stays")
         return check_ref(name)
 
-    async def _beginning(self, git: Git) -> str:
+    async def beginning(self, git: Git) -> str:
         """The one first commit of every empty repository, so that all that begins with it has it in common."""
         when = "2000-01-01T00:00:00Z"
         who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")

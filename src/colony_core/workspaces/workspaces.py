@@ -40,8 +40,9 @@ from . import records
 from .git_kind import GitWorkspace
 from .hands import open_git
 from .include import copy_included, fetch_submodules, lfs_note
-from .jj_kind import JjWorkspace
+from .jj_kind import JjWorkspace, unnamed_heads
 from .kinds import Workspace, conflicted, is_there, own_branch
+from .nested import holding_work
 from .places import clear_folder, keeper_of, make_folder, repo_folder, workspace_folder
 from .programs import GetKeeper, end_leftovers
 from .projects import Projects
@@ -59,13 +60,17 @@ MOST_LOST = 20
 
 @attrs.frozen(kw_only=True)
 class Loss:
-    """Work that exists nowhere else: commits, as one line each, and files with changes that nobody has committed."""
+    """Work that exists nowhere else: commits, as one line each, and files with changes that nobody has committed.
+
+    `repositories` are folders within the workspace that hold work of their own, which no ref of ours can keep.
+    """
 
     commits: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.commits or self.files)
+        return bool(self.commits or self.files or self.repositories)
 
 
 class Workspaces:
@@ -132,10 +137,12 @@ class Workspaces:
                 "project-in-use", f"{', '.join(sorted(users))} work on {name}", f"colony rm {' '.join(sorted(users))}"
             )
         if record.state == "ready" and confirm != name:
-            git = await self.projects.repository(name).git()
-            only = await git("log", "--format=%h %s", "--max-count=100", "--branches", "--glob=refs/colony/*", "--not",
-                             "--remotes", "--tags")  # fmt: skip
-            lost = [line for line in only.text.splitlines() if line and not line.endswith(" Begin")]
+            repository = self.projects.repository(name)
+            git = await repository.git()
+            begin = await repository.beginning(git)
+            only = await git("log", "--format=%h %s", "--max-count=100", "--branches", "--glob=refs/colony/*",
+                             *await unnamed_heads(repository), "--not", "--remotes", "--tags", begin)  # fmt: skip
+            lost = only.text.splitlines()
             if lost:
                 raise _would_be_lost(name, Loss(commits=tuple(lost)), f"colony project rm {name} --discard {name}")
         await self.projects.remove(name)
@@ -487,7 +494,7 @@ class Workspaces:
         """Whoever asked for the end was told what would be lost: what cannot be kept, since the repository is broken, goes."""
         try:
             loss, last = await self._loss(record)
-            if loss and last is not None:
+            if (loss.commits or loss.files) and last is not None:
                 return await repository.keep(await repository.git(), last, record.colony)
         except KeeperLost:
             raise
@@ -502,7 +509,9 @@ class Workspaces:
         git = await repository.git()
         path = Path(record.path)
         dirty: tuple[str, ...] = ()
+        within: tuple[str, ...] = ()
         if is_there(path):
+            within = await holding_work(repository, path)
             snapshot = await workspace.snapshot()
             head, last = snapshot.head, snapshot.commit
             if snapshot.dirty:
@@ -514,7 +523,7 @@ class Workspaces:
                 return Loss(), None
             head = last = found
         commits = await repository.only_here(git, head, own=own_branch(record.colony))
-        return Loss(commits=commits, files=dirty), last
+        return Loss(commits=commits, files=dirty, repositories=within), last
 
     # ---- the rest
 
@@ -610,9 +619,16 @@ def _would_be_lost(name: str, loss: Loss, hint: str) -> WrongState:
         parts.append(f"{len(loss.commits)} commit{'s' if len(loss.commits) != 1 else ''} that no branch has")
     if loss.files:
         parts.append(f"{len(loss.files)} file{'s' if len(loss.files) != 1 else ''} that nobody committed")
+    if loss.repositories:
+        parts.append(f"work in repositories within it, which is not kept ({', '.join(loss.repositories[:3])})")
     return WrongState(
         "work-would-be-lost",
         f"{name} holds work that exists nowhere else: {' and '.join(parts)}",
         hint,
-        details={"name": name, "commits": list(loss.commits[:MOST_LOST]), "files": list(loss.files[:MOST_LOST])},
+        details={
+            "name": name,
+            "commits": list(loss.commits[:MOST_LOST]),
+            "files": list(loss.files[:MOST_LOST]),
+            "repositories": list(loss.repositories[:MOST_LOST]),
+        },
     )
