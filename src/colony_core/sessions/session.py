@@ -179,8 +179,8 @@ class Session:
             self._stop = self._interrupted_by = None
             with trio.CancelScope(shield=True):  # written down and begun, or neither
                 await self.store.write(partial(records.put, record=attrs.evolve(kept, state=State.WORKING.value)))
-                await self.enter(State.WORKING, "", record=kept)
                 await self.feed.add(self.whose, Line(kind="instruction", content=request.instruction, data=data))
+                await self.enter(State.WORKING, "", record=kept)  # keeps that line too
                 await self._sessions.start(self)
 
     async def interrupt(self, *, by: str) -> None:

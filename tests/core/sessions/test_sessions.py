@@ -420,6 +420,22 @@ async def test_an_instruction_that_nobody_had_begun_is_begun_by_the_next_daemon(
         assert (scene.job.instruction, scene.job.resume) == ("write tests", None)
 
 
+async def test_an_instruction_that_is_acknowledged_stands_in_the_feed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On disk, not on its way there while the feed rests: a kill at that moment leaves it in the history."""
+    monkeypatch.setattr("colony_core.sessions.feed.MOST_REST_SECONDS", 3600.0)
+    monkeypatch.setattr("colony_core.sessions.feed.REST_SECONDS", 3600.0)
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        for text in ("write code", "write tests"):
+            await instructed(house, text)
+            assert text in [line.content for line in await house.sessions.page("hello")]
+            await (await agent.scene()).say(Ended(outcome="done"))
+            await reached(house, "done")
+
+
 async def test_a_colony_is_born_with_its_task(tmp_path: Path) -> None:
     agent = PlayedBackend()
     async with house_at(tmp_path, agent) as house:
