@@ -139,7 +139,8 @@ async def test_the_traps_are_armed(room: Room, origin: Repo, traps: Traps) -> No
     """Else the test before would prove nothing."""
     folder = await room.spawn("scout", origin.folder, kind="git")
     traps.plant(room.root / "repos" / "app" / "repo.git")
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "EMAIL": "ada@example.org"}
+    who = {f"GIT_{role}_{part}": "ada@example.org" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    env = {"PATH": os.environ["PATH"], "HOME": str(folder), **who}
     (folder / "a.txt").write_text("x\n")
     (folder / ".gitattributes").write_text("* diff=trap\n")
     harmless = ["config", "--remove-section", "filter.trap"]
@@ -177,8 +178,9 @@ async def test_a_user_s_own_settings_and_the_systems_are_not_in_force_in_a_repos
     home = tmp_path / "home"
     (home / ".config" / "jj").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
+    elsewhere = ("core.sshCommand", "core.alternateRefs", "credential", "protocol", "uploadpack")
     lines = [f"[{key.rpartition('.')[0]}]\n\t{key.rpartition('.')[2]} = {value}\n" for key, value in traps.settings().items()
-             if key.count(".") == 1 and not key.startswith(("core.sshCommand", "credential", "protocol"))]  # fmt: skip
+             if key.count(".") == 1 and not key.startswith(elsewhere)]  # fmt: skip
     (home / ".gitconfig").write_text("".join(lines) + f"[core]\n\thooksPath = {tmp_path}/hooks\n")
     (home / ".config" / "jj" / "config.toml").write_text('[fsmonitor]\nbackend = "watchman"\n')
     (tmp_path / "hooks").mkdir()
@@ -187,7 +189,7 @@ async def test_a_user_s_own_settings_and_the_systems_are_not_in_force_in_a_repos
     async with open_room() as room:
         folder = await room.spawn("scout", origin.folder, kind=kind)
         await use_every_verb(room, "scout", folder)
-    # The origin's own side of a push to a folder obeys its user's settings, as any push of theirs to it would.
+    # The origin's own side of a push to a folder, or of a clone of it, obeys its user's settings, as any of theirs would.
     assert [name for name in traps.sprung() if name not in ("hook-pre-receive", "hook-reference-transaction")] == []
 
 
