@@ -79,8 +79,8 @@ async def test_a_limit_of_turns_and_forbidden_tools_are_kept(stage: Stage) -> No
     assert (end.outcome, end.code) == ("failed", "max-turns")
 
 
-async def test_several_work_at_once(stage: Stage) -> None:
-    names = [f"agent-{number}" for number in range(4)]
+async def test_eight_work_at_once(stage: Stage) -> None:
+    names = [f"agent-{number}" for number in range(8)]
     ends: list[str] = []
 
     async def one(name: str) -> None:
@@ -93,6 +93,17 @@ async def test_several_work_at_once(stage: Stage) -> None:
             nursery.start_soon(one, name)
     assert sorted(ends) == names
     assert [(stage.programs.workdir / name).read_text() for name in names] == [f"{name}\n" for name in names]
+
+
+@pytest.mark.parametrize("step", [{"cut": True}, {"sse_error": "overloaded_error"}])
+async def test_a_stream_that_breaks_is_asked_for_again(stage: Stage, step: dict[str, Any]) -> None:
+    happenings = await play(stage, {"text": "a long text that is cut somewhere in its middle", **step})
+    assert end_of(happenings).outcome == "done"
+    # the adapter tells the second answer from where the first was cut
+    assert (
+        "".join(said.text for said in happenings if isinstance(said, Text))
+        == "a long text that is cut somewhere in its middle"
+    )
 
 
 @pytest.mark.parametrize(
