@@ -184,7 +184,10 @@ def with_claude(daemon: Daemon, name: str) -> Path:
         "ANTHROPIC_API_KEY=dummy\nANTHROPIC_BASE_URL=http://127.0.0.1:9999\nCLAUDE_CODE_MAX_RETRIES=1\n"
         f"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\nDISABLE_AUTOUPDATER=1\nCLAUDE_CONFIG_DIR={config}\n"
     )
-    daemon.spawn(name, CLAUDE, **{"model.py": MODEL.read_text(), ".env": dotenv})
+    config.mkdir()
+    # Its shells read what lies in its home; that of whoever runs the tests is none of theirs.
+    manifest = f'{CLAUDE}\n[colony.environment]\nHOME = "{config}"\n'
+    daemon.spawn(name, manifest, **{"model.py": MODEL.read_text(), ".env": dotenv})
     daemon.until_ready(name)
     return daemon.folder / f"app-{name}"
 
