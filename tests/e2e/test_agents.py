@@ -242,7 +242,8 @@ def test_a_killed_claude_has_failed_and_can_be_instructed_again(claude: Daemon) 
     task = steps({"text": "long", "tool": "Bash", "input": {"command": "touch began; sleep 600", "timeout": 600000}})
     claude.cli("instruct", "one", "--permissions", "all", task)
     claude.until(lambda: (claude.folder / "app-one/began").exists(), "its tool runs")
-    listing = subprocess.run(["pgrep", "-f", "input-format=stream-json"], capture_output=True, text=True, check=False)
+    wanted = ["pgrep", "-u", str(os.getuid()), "-f", "input-format=stream-json"]
+    listing = subprocess.run(wanted, capture_output=True, text=True, check=False)
     for pid in map(int, listing.stdout.split()):
         if os.path.realpath(f"/proc/{pid}/cwd") == str((claude.folder / "app-one").resolve()):
             os.kill(pid, signal.SIGKILL)

@@ -9,7 +9,8 @@ from colony_core.remote import discover
 
 from .driver import Daemon
 
-pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.kernel, pytest.mark.slow]
+# The daemon and the keeper let nobody but root look at their descriptors.
 
 
 def test_whoever_comes_and_goes_leaves_nothing_behind(daemon: Daemon) -> None:

@@ -325,6 +325,7 @@ async def test_the_terminal_belongs_to_the_user_of_its_program(place: Any, look:
             assert screen.shown == "65534\n"
 
 
+@pytest.mark.root
 async def test_descriptors_of_ended_terminals_are_given_back(place: Any, look: Any) -> None:
     async with place.open() as keeper:
 
