@@ -202,7 +202,12 @@ class Builder:
             raise
         undo.callback(self.delete_link, at.ifindex)
         batch = host.fill(
-            ifindex=ifindex, mark=self.mark.encode(), host_ip=host_ip, cell_ip=cell_ip, cell_mac=at.cell_mac
+            ifindex=ifindex,
+            mark=self.mark.encode(),
+            group=netlink.index(netlink.link_group(self.mark)),
+            host_ip=host_ip,
+            cell_ip=cell_ip,
+            cell_mac=at.cell_mac,
         )
         netlink.transact(self.routing, batch, host.requests)
         netlink.transact(inside, cell.fill(host_ip=host_ip, cell_ip=cell_ip, host_mac=at.host_mac), cell.requests)

@@ -1,4 +1,4 @@
-"""One static ruleset for all cells, by the group of their host ends; no rule per colony.
+"""One static ruleset for all cells of a daemon, by the group of their host ends; no rule per colony, and none about another daemon's cells.
 
 Colonies do not reach each other nor the host's ports, cannot send in another's name, and reach the outside by NAT; but not where a cloud
 tells a machine its secrets, unless a resolver stands there and is asked as one. Who may reach whom after all stands in two sets, by
@@ -17,8 +17,8 @@ import attrs
 
 from colony_core.errors import Broken, Missing
 
-from .netlink import LINK_GROUP
-from .outside import METADATA
+from .netlink import link_group
+from .outside import CABLE, METADATA
 from .rootless import ambient_for_child
 
 FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -61,7 +61,7 @@ table inet {table} {{
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    ip saddr {base} oifgroup != {group} masquerade
+    ip saddr {base} oifname != "{cable}*" masquerade
   }}
 }}
 """
@@ -97,7 +97,9 @@ def table_name(run_dir: Path) -> str:
 def rules(table: str, base: str, *, egress: bool) -> str:
     """The whole ruleset as text for nft(8); loading it replaces what was there under its name, but for the openings: those are kept."""
     verdict = "accept" if egress else "counter reject with icmpx admin-prohibited"
-    return _RULES.format(table=table, group=LINK_GROUP, base=base, metadata=", ".join(METADATA), egress=verdict)
+    return _RULES.format(
+        table=table, group=link_group(table), base=base, cable=CABLE, metadata=", ".join(METADATA), egress=verdict
+    )
 
 
 def find_nft() -> str:

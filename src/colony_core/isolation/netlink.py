@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -27,8 +28,6 @@ FOR_EVER = 0xFFFFFFFF
 SOL_NETLINK, CAP_ACK, EXT_ACK = 270, 10, 11
 PERMANENT = 0x80
 CELL_INDEX = 100
-LINK_GROUP = 192
-"""Every host end is in this interface group, so that one static ruleset covers all of them."""
 OPERSTATE, OPER_UP = 16, 6
 LINK_NAME, LINK_MARK = 3, 20
 SKIP_STATISTICS = 8
@@ -138,7 +137,7 @@ def index(number: int) -> bytes:
 _A, _B = "203.0.113.251", "203.0.113.252"
 _MA, _MB = "02:a1:b2:c3:d4:e5", "02:b5:c4:d3:e2:f1"
 _LINK, _MARK = "vc-@@@@@@@@@", "colony_@@@@@@@@"
-_IFINDEX, _FD = 0x5A5B5C5D, 0x4A4B4C4D
+_IFINDEX, _FD, _GROUP = 0x5A5B5C5D, 0x4A4B4C4D, 0x3A3B3C3D
 
 
 @cache
@@ -153,8 +152,7 @@ def cable_template() -> Template:
         "attrs": [["IFLA_IFNAME", "eth0"], ["IFLA_ADDRESS", _MB], ["IFLA_NET_NS_FD", _FD], *queues],
     }
     veth = {"attrs": [["IFLA_INFO_KIND", "veth"], ["IFLA_INFO_DATA", {"attrs": [["VETH_INFO_PEER", peer]]}]]}
-    group = ["IFLA_GROUP", LINK_GROUP]
-    link = [["IFLA_IFNAME", _LINK], ["IFLA_ADDRESS", _MA], group, *queues, ["IFLA_LINKINFO", veth]]
+    link = [["IFLA_IFNAME", _LINK], ["IFLA_ADDRESS", _MA], *queues, ["IFLA_LINKINFO", veth]]
     return _template(
         [("link", NEWLINK, CREATE | EXCLUSIVE, {"index": _IFINDEX}, link)],
         link=_LINK.encode(),
@@ -167,21 +165,22 @@ def cable_template() -> Template:
 
 @cache
 def host_template(*, ipv6: bool) -> Template:
-    """The host's end: up, marked as ours, without a link-local address, with its address, and with the cell as a permanent neighbour.
+    """The host's end: up, with our mark, group and address, without a link-local one, and with the cell as a permanent neighbour.
 
     Permanent neighbours are no luxury: the table has 1024 entries for all namespaces together, and an ARP reply can be late.
     """
     generation = {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", NO_LINK_LOCAL]]}
     quiet = [["IFLA_AF_SPEC", {"attrs": [["AF_INET6", generation]]}]] if ipv6 else []
-    ours = ["IFLA_IFALIAS", _MARK]
+    ours = [["IFLA_IFALIAS", _MARK], ["IFLA_GROUP", _GROUP]]
     return _template(
         [
-            ("link", NEWLINK, 0, {"index": _IFINDEX, "flags": 1, "change": 1}, [ours, *quiet]),
+            ("link", NEWLINK, 0, {"index": _IFINDEX, "flags": 1, "change": 1}, [*ours, *quiet]),
             ("address", NEWADDR, CREATE | EXCLUSIVE, _address(_IFINDEX), [["IFA_LOCAL", _A], ["IFA_ADDRESS", _A]]),
             ("neighbour", NEWNEIGH, CREATE, _neighbour(_IFINDEX), [["NDA_DST", _B], ["NDA_LLADDR", _MB]]),
         ],
         ifindex=index(_IFINDEX),
         mark=_MARK.encode(),
+        group=index(_GROUP),
         host_ip=socket.inet_aton(_A),
         cell_ip=socket.inet_aton(_B),
         cell_mac=_mac(_MB),
@@ -218,6 +217,11 @@ def claim_loopback(mark: str) -> bytes:
     body = struct.pack("=BxHiII", 0, 0, 1, 1, 1) + struct.pack("=HH", 4 + len(raw), LINK_MARK) + raw
     body += b"\0" * (-len(raw) % 4)
     return _HEADER.pack(_HEADER.size + len(body), NEWLINK, REQUEST | ACK, 1, 0) + body
+
+
+def link_group(mark: str) -> int:
+    """The interface group of one daemon's host ends, by which its static ruleset knows them from another daemon's."""
+    return zlib.crc32(mark.encode()) & 0x7FFFFFFF or 1
 
 
 def mark_in(link: dict[int, bytes]) -> str:

@@ -368,7 +368,9 @@ def _refused(name: str, error: OSError) -> ColonyError:
     """What the kernel said to a cell, as a situation."""
     said = f"the kernel refused the walls of {name}: {error.strerror or error}"
     if isinstance(error, FileExistsError):
-        return _exists(name)
+        bound = naming.namespace_name(name)
+        hint = f"choose another name, or if nothing uses it: sudo ip netns del {bound}"
+        return AlreadyExists("cell-exists", f"namespace {bound} exists, and is not of this daemon's making", hint)
     if isinstance(error, LinkNameTakenError):
         return AlreadyExists("link-exists", said, f"ip link show {naming.host_link_alias(name)}")
     if isinstance(error, TimeoutError):

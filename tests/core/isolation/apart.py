@@ -21,7 +21,18 @@ import trio
 
 from colony_core import isolation
 from colony_core.errors import AlreadyExists, ColonyError, Missing
-from colony_core.isolation import AddressPlan, Cell, Isolation, Mode, firewall, netlink, open_isolation, syscalls, trial
+from colony_core.isolation import (
+    AddressPlan,
+    Cell,
+    Isolation,
+    Mode,
+    Passage,
+    firewall,
+    netlink,
+    open_isolation,
+    syscalls,
+    trial,
+)
 from colony_core.isolation.rootless import NEEDED, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE
 
 USER = 61_234
@@ -85,12 +96,12 @@ async def refusing(cell: Cell) -> bool:
 
 
 @contextmanager
-def refused(kind: type[ColonyError], code: str) -> Iterator[None]:
+def refused(kind: type[ColonyError], code: str, hint: str = "") -> Iterator[None]:
     """The block is refused so."""
     try:
         yield
     except kind as error:
-        if error.code != code:
+        if error.code != code or hint not in (error.hint or ""):
             raise
     else:
         raise AssertionError(f"not refused: {code}")
@@ -173,6 +184,36 @@ async def two_daemons() -> None:
         FORWARD.write_text("0")
 
 
+async def caller_at(source: Cell, target: Cell) -> str | None:
+    """Under which address a call from one cell comes in at another; None where it is not let through."""
+    sock = trio.socket.from_stdlib_socket(await target.socket())
+    await sock.bind((target.address, 0))
+    sock.listen(1)
+    caller = trio.socket.from_stdlib_socket(await source.socket())
+    with sock, caller:
+        with trio.move_on_after(1):
+            try:
+                await caller.connect(sock.getsockname())
+            except OSError:
+                return None
+            return str((await sock.accept())[1][0])
+    return None
+
+
+async def links_beside_another_daemon() -> None:
+    async with daemon("one") as one, daemon("two", egress=False) as two:
+        ant, bee = await one.build("ant"), await one.build("bee")
+        cat, dog = await two.build("cat"), await two.build("dog")
+        await one.allow([Passage("ant", "bee")])
+        await two.allow([Passage("cat", "dog")])
+        assert await caller_at(ant, bee) == ant.address
+        assert await caller_at(cat, dog) == cat.address
+        for source, target in ((bee, ant), (dog, cat), (ant, dog), (cat, bee)):
+            assert await caller_at(source, target) is None
+        for walls, cell in ((one, ant), (one, bee), (two, cat), (two, dog)):
+            await walls.destroy(cell)
+
+
 async def a_strangers_namespace() -> None:
     async with daemon() as walls:
         ip("netns", "add", "ns-foo")
@@ -181,7 +222,7 @@ async def a_strangers_namespace() -> None:
         assert await walls.adopt("foo") is None
         await walls.clear("foo")
         assert process.poll() is None
-        with refused(AlreadyExists, "cell-exists"):
+        with refused(AlreadyExists, "cell-exists", "ip netns del ns-foo"):
             await walls.build("foo")
         assert "ns-foo" in ip("netns", "list")
         await eventually(lambda: cables() == [])
@@ -446,6 +487,7 @@ SCENES: dict[str, Callable[[], object] | Callable[[], Awaitable[None]]] = {
         what_ip_sees,
         left_standing_and_adopted,
         two_daemons,
+        links_beside_another_daemon,
         a_strangers_namespace,
         a_strangers_link,
         a_file_that_nothing_is_bound_on,

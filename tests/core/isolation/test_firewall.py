@@ -18,6 +18,7 @@ pytestmark = pytest.mark.kernel
 
 REFUSED = (errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.ECONNREFUSED)
 LISTEN_ALL = ("0.0.0.0", 4001)
+OUTSIDE = "outside"
 
 
 @trio_fixture
@@ -105,7 +106,8 @@ async def test_what_is_sent_in_anothers_name_is_dropped_and_counted(pair: tuple[
 
 async def make_outside(walls: Isolation, cell: Cell) -> None:
     """From now on this cell is some machine of the world, as far as the firewall knows."""
-    await walls.run_in_thread(tool, "ip", "link", "set", cell.link, "group", "0")
+    await walls.run_in_thread(tool, "ip", "link", "set", cell.link, "down", "name", OUTSIDE, "group", "0")
+    await walls.run_in_thread(tool, "ip", "link", "set", OUTSIDE, "up")
 
 
 async def test_the_outside_is_reached_by_nat_and_cannot_call_in(pair: tuple[Isolation, Cell, Cell]) -> None:
@@ -132,7 +134,7 @@ async def test_the_addresses_of_a_clouds_secrets_are_refused_but_to_who_asks_for
     walls, ant, world = pair
     await make_outside(walls, world)
     await world.own(address)
-    await walls.run_in_thread(tool, "ip", "route", "add", address, "dev", world.link)
+    await walls.run_in_thread(tool, "ip", "route", "add", address, "dev", OUTSIDE)
     async with answering(world, address, 80), answering(world, address, 53):
         with pytest.raises(OSError) as caught:
             await call(ant, address, 80)
