@@ -27,7 +27,7 @@ class Site:
 
     `internal` and `acme` make a certificate for a name when it is first asked for; with `acme` Caddy asks at the URL `ask` whether the name
     leads anywhere. `acme_ca` is the authority's directory, where Caddy is not to choose, and `acme_root` the certificate to hold its own
-    to. `files` are a certificate and its key. `off` is plain HTTP.
+    to. The authority, which comes to port 443, is answered at `listen`. `files` are a certificate and its key. `off` is plain HTTP.
     """
 
     domain: str
@@ -127,6 +127,10 @@ def _automate(automation: Config, site: Site) -> None:
         roots = [site.acme_root] if site.acme_root else []
         told = {"email": site.email, "ca": site.acme_ca, "trusted_roots_pem_files": roots}
         issuer |= {key: value for key, value in told.items() if value}
+        port = int(site.listen.rpartition(":")[2])
+        if port != 443:
+            # else Caddy takes 80 or 443 for itself while the authority looks, which are not every user's to take
+            issuer["challenges"] = {"http": {"disabled": True}, "tls-alpn": {"alternate_port": port}}
         demand = automation.setdefault("on_demand", {})
         if demand.setdefault("ask", site.ask) != site.ask:
             raise Clash(f"this Caddy asks {demand['ask']} before it makes certificates on demand, and can ask only one")

@@ -103,6 +103,14 @@ def test_another_authority_is_named_with_what_its_certificate_is_held_to():
     ]
 
 
+@pytest.mark.parametrize("listen", [":8443", "127.0.0.1:8443"])
+def test_an_authority_is_answered_where_we_listen_and_no_port_is_taken_for_it(listen):
+    site = attrs.evolve(ACME, email="", listen=listen)
+    assert with_site(None, site)["apps"]["tls"]["automation"]["policies"][0]["issuers"] == [
+        {"module": "acme", "challenges": {"http": {"disabled": True}, "tls-alpn": {"alternate_port": 8443}}}
+    ]
+
+
 def test_a_caddy_that_asks_somebody_else_is_left_alone():
     config = {"apps": {"tls": {"automation": {"on_demand": {"ask": "http://localhost/ask"}}}}}
     with pytest.raises(Clash, match="asks http://localhost/ask"):
