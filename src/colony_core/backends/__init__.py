@@ -31,6 +31,8 @@ from .happenings import (
 from .hld import HldBackend
 from .hld_line import HldLine, HldPlace, hld_place
 from .jsonrpc import LineLost, Peer, Request
+from .permits import kind_to_ask, paths_of
+from .places import look
 from .script import ScriptBackend
 from .standard import standard_backends
 
@@ -78,6 +80,9 @@ __all__ = [
     "choose_backend",
     "hld_place",
     "instructed_part",
+    "kind_to_ask",
+    "look",
+    "paths_of",
     "read_part",
     "standard_backends",
 ]

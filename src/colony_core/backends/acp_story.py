@@ -58,6 +58,12 @@ class Tool:
     output: Any = None
 
     @property
+    def changed(self) -> tuple[str, ...]:
+        """The files of which it shows differences."""
+        shown = (as_dict(part) for part in self.content)
+        return tuple(as_text(part.get("path")) for part in shown if part.get("type") == "diff")
+
+    @property
     def use(self) -> ToolUse:
         """As an event."""
         return ToolUse(
@@ -226,9 +232,7 @@ def _result(tool: Tool) -> str:
     if plain:
         return plain
     shown = [_block_text(as_dict(part).get("content")) for part in tool.content]
-    shown += [
-        f"changed {as_text(as_dict(part).get('path'))}" for part in tool.content if as_dict(part).get("type") == "diff"
-    ]
+    shown += [f"changed {path}" for path in tool.changed]
     text = "\n".join(line for line in shown if line)
     whole = as_arguments({"output": tool.output})
     return text or (wire.dump_json(tool.output).decode() if whole.get("output") is not None else "")

@@ -18,6 +18,7 @@ from .happenings import ApprovalAsked, ApprovalVoided, Ended, Notice, Started
 from .jsonrpc import LineLost, Peer, Request, RpcError
 from .loose import as_dict, as_dicts, as_text
 from .permits import answer_for, kind_to_ask, paths_of
+from .places import look
 from .telling import Telling
 
 VERSION = 1
@@ -242,12 +243,13 @@ class Talk:
         if story is not None and not self._stopping:
             tool, news = story.tool(as_dict(request.params.get("toolCall")))
             await self._telling.tell(*news)
-        if story is None or self._stopping:
+            use = tool.use
+            reach = await look(use.kind, self._job.workdir, (*tool.paths, *tool.changed, *paths_of(tool.input)))
+        if story is None or self._story is not story or self._stopping:
             self.peer.answer(request, CANCELLED)
             return True
         question = _Question(request=request, options=_options(request.params.get("options")))
-        use, paths = tool.use, (*tool.paths, *paths_of(tool.input))
-        answer = answer_for(self._job, use.name, use.kind, paths)
+        answer = answer_for(self._job, use.name, use.kind, reach)
         option = None if answer is None else question.chosen(allow=answer)
         if answer is False or option is not None:
             self.peer.answer(request, _selected(option))
@@ -255,9 +257,16 @@ class Talk:
         self._asked_so_far += 1
         approval = f"{tool.id or 'question'}.{self._asked_so_far}"
         self._questions[approval] = question
-        kind = kind_to_ask(self._job, use.kind, paths)
         self._telling.tell_now(
-            ApprovalAsked(id=approval, tool=use.name, input=use.input, kind=kind, title=use.title, tool_use=tool.id)
+            ApprovalAsked(
+                id=approval,
+                tool=use.name,
+                input=use.input,
+                kind=kind_to_ask(use.kind, reach),
+                title=use.title,
+                reason=reach.beyond,
+                tool_use=tool.id,
+            )
         )
         return True
 

@@ -199,7 +199,8 @@ class ClaudeDialogue:
                 input=given,
                 # beyond the workspace, or at a file that guards something, a look is no mere look and an edit no mere edit
                 kind="other" if reason else kind,
-                title=f"{title} ({reason})" if reason else title,
+                title=title,
+                reason=reason,
                 tool_use=_text(request, "tool_use_id"),
             )
         ]

@@ -79,6 +79,8 @@ class ApprovalAsked:
     input: dict[str, Any]
     kind: Kind = "other"
     title: str = ""
+    reason: str = ""
+    """Why this is no mere look or edit, where that is why it is asked."""
     tool_use: str = ""
 
 

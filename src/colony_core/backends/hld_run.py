@@ -18,6 +18,7 @@ from .hld_story import FINAL, Rows, approvals_of, ended_by, input_of, model_of, 
 from .jsonrpc import RpcError
 from .loose import as_dict, as_dicts, as_text
 from .permits import answer_for, kind_to_ask, paths_of
+from .places import look
 from .telling import Telling
 
 POLL_SECONDS = 1.0
@@ -229,15 +230,20 @@ class HldRun:
     async def _ask(self, approval: str, asked: Mapping[str, Any]) -> None:
         tool, given = as_text(asked.get("tool_name")), input_of(asked.get("tool_input"))
         kind = kind_of(tool)
-        answer = answer_for(self._job, tool, kind, paths_of(given))
+        reach = await look(kind, self._job.workdir, paths_of(given))
+        answer = answer_for(self._job, tool, kind, reach)
         if answer is not None:
             await self._decide(approval, allow=answer, comment="" if answer else FORBIDDEN)
             return
         self._open.add(approval)
-        asked_as = kind_to_ask(self._job, kind, paths_of(given))
         self._telling.tell_now(
             ApprovalAsked(
-                id=approval, tool=tool, input=given, kind=asked_as, tool_use=as_text(asked.get("tool_use_id"))
+                id=approval,
+                tool=tool,
+                input=given,
+                kind=kind_to_ask(kind, reach),
+                reason=reach.beyond,
+                tool_use=as_text(asked.get("tool_use_id")),
             )
         )
 

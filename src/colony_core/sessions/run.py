@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,6 +23,9 @@ from colony_core.backends import (
     Text,
     TextDelta,
     Usage,
+    kind_to_ask,
+    look,
+    paths_of,
 )
 from colony_core.errors import NotFound, WrongState
 from colony_core.views import Decision
@@ -162,6 +166,8 @@ class Watch:
         stream = self._run.happenings()
         try:
             async for told in stream:
+                if isinstance(told, ApprovalAsked):
+                    told = await self._looked_at(told)  # before the veil, under which a path may be another
                 happening = told if isinstance(told, TextDelta) else self._veil.over(told)
                 await self._take(happening)
                 if isinstance(happening, Ended):
@@ -203,6 +209,7 @@ class Watch:
         session = self._session
         self._tools.setdefault(asked.tool_use, asked.tool)
         summary = tool_summary(asked.tool, asked.input) if asked.input else (asked.title or asked.tool)
+        summary = f"{summary} ({asked.reason})" if asked.reason else summary
         approval = self._approval(asked.id, asked.tool, asked.kind, summary, asked.input)
         if goes_without_asking(self._resolved.config.permissions, asked.kind):
             data = {
@@ -217,6 +224,14 @@ class Watch:
             return
         async with self._asking:
             await self._put(approval, f"wants to use {summary}")
+
+    async def _looked_at(self, asked: ApprovalAsked) -> ApprovalAsked:
+        """The same; no mere look or edit where its paths lead out of the workspace, whatever the agent thinks of them."""
+        paths = paths_of(asked.input)
+        if asked.kind not in ("read", "edit") or not paths:
+            return asked
+        reach = await look(asked.kind, Path(self._session.colony.source), paths)
+        return attrs.evolve(asked, kind=kind_to_ask(asked.kind, reach), reason=reach.beyond)
 
     def _approval(self, vendor_id: str, tool: str, kind: Kind, summary: str, given: Mapping[str, Any]) -> Approval:
         return Approval(

@@ -322,14 +322,19 @@ async def test_a_question_is_asked_and_answered_by_the_kind_of_option(make: Make
         ("edits", EDIT, False),
         ("edits", {**EDIT, "rawInput": {"file_path": "../a.txt"}}, True),
         ("edits", {**EDIT, "locations": [{"path": "/etc/passwd"}]}, True),
+        ("edits", {**EDIT, "locations": [{"line": 1}]}, True),
+        ("edits", {**EDIT, "content": [{"type": "diff", "path": "/etc/passwd", "newText": ""}]}, True),
+        ("edits", {**EDIT, "rawInput": {"file_path": "link/a.txt"}}, True),
+        ("edits", {**EDIT, "rawInput": {"file_path": ".git/hooks/pre-commit"}}, True),
         ("edits", {**EDIT, "rawInput": {}}, True),
         ("edits", RUN, True),
         ("all", RUN, False),
     ],
 )
 async def test_what_goes_without_asking_is_allowed_once(
-    make: Make, permissions: Permissions, call: dict[str, Any], asked: bool
+    make: Make, programs: Programs, permissions: Permissions, call: dict[str, Any], asked: bool
 ) -> None:
+    (programs.workdir / "link").symlink_to("/etc")
     async with backend().run(make({"ask": call}, config={"permissions": permissions})) as run:
         happenings = []
         async for happening in run.happenings():

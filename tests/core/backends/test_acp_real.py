@@ -70,6 +70,30 @@ async def test_an_edit_of_the_workspace_is_made_without_asking_and_its_cost_is_t
     assert end_of(happenings).outcome == "done"
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"), [("link/a.txt", "leads to {elsewhere}/a.txt"), (".claude/settings.json", ".claude is acted on")]
+)
+async def test_an_edit_that_leaves_the_workspace_or_binds_the_agent_is_asked_for(
+    stage: Stage, tmp_path: Path, path: str, reason: str
+) -> None:
+    workdir, elsewhere = stage.programs.workdir, tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (workdir / "link").symlink_to(elsewhere)
+    asked: list[ApprovalAsked] = []
+
+    async def act(run: Run, happening: Happening) -> None:
+        if isinstance(happening, ApprovalAsked):
+            asked.append(happening)
+            await run.answer(happening.id, allow=False)
+
+    write = {"tool": "Write", "input": {"file_path": str(workdir / path), "content": "{}"}}
+    await play(stage, write, {"text": "as you like"}, act=act, config=AgentConfig(permissions="edits"))
+    [question] = asked
+    assert (question.tool, question.kind) == ("Write", "other")
+    assert question.reason.startswith(reason.format(elsewhere=elsewhere.resolve()))
+    assert not (workdir / path).exists()
+
+
 async def test_a_limit_of_turns_and_forbidden_tools_are_kept(stage: Stage) -> None:
     config = AgentConfig(model="haiku", max_turns=1, allowed_tools=("Read", "Write"), disallowed_tools=("Write",))
     write = {"tool": "Write", "input": {"file_path": "a.txt", "content": "written"}}

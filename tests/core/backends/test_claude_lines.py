@@ -164,10 +164,10 @@ def test_an_edit_beyond_the_workspace_is_no_mere_edit_and_says_why_it_is_asked()
     }
     [asked] = hear({**ASK, "request": request})
     assert isinstance(asked, ApprovalAsked)
-    assert (asked.kind, asked.title) == ("edit", "/etc/x")
+    assert (asked.kind, asked.title, asked.reason) == ("edit", "/etc/x", "")
     [asked] = hear({**ASK, "request": {**request, "decision_reason": "Path is outside"}})
     assert isinstance(asked, ApprovalAsked)
-    assert (asked.kind, asked.title) == ("other", "/etc/x (Path is outside)")
+    assert (asked.kind, asked.title, asked.reason) == ("other", "/etc/x", "Path is outside")
 
 
 def test_input_that_is_nested_so_deeply_that_nobody_could_hand_it_on_is_left_out_and_not_allowed() -> None:

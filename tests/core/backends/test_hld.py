@@ -414,6 +414,23 @@ async def test_what_goes_without_asking_is_approved(
     assert end_of(happenings).outcome == "done"
 
 
+async def test_an_edit_through_a_link_out_of_the_workspace_is_asked_for(
+    hld: FakeHld, tmp_path: Path, autojump_clock: trio.abc.Clock
+) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "link").symlink_to("/etc")
+    asked: list[ApprovalAsked] = []
+
+    async def act(run: Run, happening: Happening) -> None:
+        if isinstance(happening, ApprovalAsked):
+            asked.append(happening)
+            await run.answer(happening.id, allow=False)
+
+    step = {"ask": "Write", "input": {"file_path": str(tmp_path / "w" / "link" / "a.txt")}}
+    await play(hld, job(step, workdir=tmp_path / "w", config={"permissions": "edits"}), act)
+    assert [(each.kind, each.reason) for each in asked] == [("other", "leads to /etc/a.txt")]
+
+
 async def test_tools_of_the_colony_ask_nobody(hld: FakeHld, autojump_clock: trio.abc.Clock) -> None:
     own = McpServer(name="colony", command=("colony-mcp",))
     happenings = await play(hld, job({"ask": "mcp__colony__report"}, mcp_servers=(own,)))

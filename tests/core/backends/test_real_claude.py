@@ -183,8 +183,19 @@ async def test_an_edit_beyond_the_workspace_is_asked_and_no_mere_edit(scene: Sce
     happenings = await scene.play(writing, {"text": "ok"}, act=grant)
     [asked] = of(happenings, ApprovalAsked)
     assert asked.kind == "other"
-    assert "outside" in asked.title
+    assert "outside" in asked.reason
     assert path.exists()
+
+
+async def test_an_edit_through_a_link_out_of_the_workspace_is_asked(scene: Scene) -> None:
+    elsewhere = scene.workdir.parent / "elsewhere"
+    elsewhere.mkdir()
+    (scene.workdir / "link").symlink_to(elsewhere)
+    writing = {"tool": "Write", "input": {"file_path": str(scene.workdir / "link" / "new.txt"), "content": "x"}}
+    happenings = await scene.play(writing, {"text": "ok"}, act=grant)
+    [asked] = of(happenings, ApprovalAsked)
+    assert (asked.tool, asked.kind) == ("Write", "other")
+    assert (elsewhere / "new.txt").exists()
 
 
 @pytest.mark.parametrize(("permissions", "asked"), [("ask", 1), ("all", 0)])

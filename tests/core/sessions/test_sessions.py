@@ -244,6 +244,23 @@ async def test_what_goes_without_asking_is_a_setting(tmp_path: Path, permissions
             assert scene.answers == {"q": (True, "")}
 
 
+@pytest.mark.parametrize("kind", ["read", "edit"])
+async def test_no_agent_s_word_for_it_makes_a_look_or_an_edit_through_a_link_a_mere_one(
+    tmp_path: Path, kind: Any
+) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path, agent='permissions = "edits"')
+        (tmp_path / "home-hello" / "link").symlink_to("/etc")
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.say(ApprovalAsked(id="in", tool="Write", input={"file_path": "new/a.txt"}, kind=kind))
+        await scene.say(ApprovalAsked(id="out", tool="Write", input={"file_path": "link/a.txt"}, kind=kind))
+        [question] = (await reached(house, "waiting")).approvals
+        assert (question.kind, question.summary) == ("other", "Write: link/a.txt (leads to /etc/a.txt)")
+        assert scene.answers == {"in": (True, "")}
+
+
 async def test_a_question_that_the_agent_takes_back_waits_no_longer(tmp_path: Path) -> None:
     agent = PlayedBackend()
     async with house_at(tmp_path, agent) as house:
