@@ -28,7 +28,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
     (r"maximum budget", "budget"),
     (r"process exited|session has ended", "agent-died"),
     (r"\b429\b|rate.?limit|usage limit|quota|resource.?exhausted", "limit"),
-    (r"\b401\b|not logged in|/login|authenticat", "not-logged-in"),
+    (r"(hit|reached) your [\w ]*limit|out of [\w ]*(usage|credits)|credit balance", "limit"),
+    (r"\b401\b|not logged in|/login|authenticat|invalid api key|oauth token", "not-logged-in"),
     (r"API Error|\b[45]\d\d\b", "api-error"),
 )
 _UNTIL = re.compile(r"limit reached\|(\d{10})\b")

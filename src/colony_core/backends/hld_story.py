@@ -5,6 +5,7 @@ grow, and the state of the session.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,11 @@ from .loose import as_arguments, as_dict, as_dicts, as_number, as_text
 
 FINAL = frozenset({"completed", "failed", "interrupted"})
 MODELS = ("opus", "sonnet", "haiku")
+_CLAUDES_OWN = re.compile(
+    r"API Error|Failed to authenticate|Invalid API key|Not logged in|OAuth token|Claude (AI )?usage limit|Credit balance|"
+    r"You've (hit|reached) your |You're out of "
+)
+"""How Claude Code begins where it, and not the model, speaks last. An agent may write about limits and logins, too."""
 
 
 def model_of(model: str | None) -> tuple[str | None, Notice | None]:
@@ -127,7 +133,7 @@ def ended_by(
     text = error or last_text or "hld gives no reason"
     if "daemon restarted" in error or error.startswith("claude process failed"):
         return [], Ended(outcome="failed", code="agent-died", text=text, evidence=evidence)
-    code = code_of(text) or "agent-error"
+    code = (code_of(text) if error or _CLAUDES_OWN.match(text) else "") or "agent-error"
     limits = [limit_of(text)] if code == "limit" else []
     return limits, Ended(outcome="failed", code=code, text=text, evidence=evidence)
 

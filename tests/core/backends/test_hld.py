@@ -210,6 +210,26 @@ async def test_a_limit_stands_in_the_last_words_only(hld: FakeHld, autojump_cloc
     assert LimitReached(text="Claude AI usage limit reached|1700000000", until=1700000000.0) in happenings
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("You've hit your session limit · resets 3pm (UTC)", "limit"),
+        ("Credit balance is too low", "limit"),
+        ("Invalid API key · Fix external API key", "not-logged-in"),
+        ("API Error: 400 bad", "api-error"),
+        ("The JWT authentication is in, with a rate limit of 500 a minute.", "agent-error"),
+        ("POST /login answers 401 where the quota is used up", "agent-error"),
+    ],
+)
+async def test_what_an_agent_wrote_last_about_its_work_is_no_reason_why_it_failed(
+    hld: FakeHld, autojump_clock: trio.abc.Clock, said: str, code: str
+) -> None:
+    """A limit would pause the account and begin the work again; a failure for too many turns gives no reason at all."""
+    happenings = await play(hld, job({"say": said}, {"fail": True}))
+    assert (end_of(happenings).code, end_of(happenings).text) == (code, said)
+    assert any(isinstance(happening, LimitReached) for happening in happenings) is (code == "limit")
+
+
 async def test_a_failure_without_any_reason_says_so(hld: FakeHld, autojump_clock: trio.abc.Clock) -> None:
     end = end_of(await play(hld, job({"fail": True})))
     assert (end.code, end.text) == ("agent-error", "hld gives no reason")
