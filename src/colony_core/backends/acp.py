@@ -32,6 +32,7 @@ class AcpBackend:
 
     name = "acp"
     remembers = True
+    uncounted = frozenset({"turns"})
 
     def __init__(self, command: Sequence[str] = (), *, graces: Graces | None = None) -> None:
         self._command = tuple(command)

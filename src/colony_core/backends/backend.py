@@ -126,6 +126,11 @@ class Backend(Protocol):
         """Whether a session knows what was said in it. Where not, an instruction that was cut off is given again as it was."""
         return True
 
+    @property
+    def uncounted(self) -> frozenset[str]:
+        """What it never tells, of `usd`, `tokens` and `turns`: no budget of that can hold."""
+        return frozenset()
+
     async def check(self, environment: Mapping[str, str]) -> Health:
         """Whether it is here and answers, found out by asking it, within a few seconds. Never raises for what is missing."""
 

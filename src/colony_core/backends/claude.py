@@ -37,6 +37,7 @@ class ClaudeBackend:
     graces: Graces = attrs.field(factory=Graces)
     name: str = "claude"
     remembers: bool = True
+    uncounted: frozenset[str] = frozenset()
 
     async def check(self, environment: Mapping[str, str]) -> Health:
         found = shutil.which(self.program, path=environment.get("PATH", ""))

@@ -80,6 +80,7 @@ class FakeBackend:
     part: Callable[[Job], Sequence[Line]] = instructed_part
     name: str = "fake"
     remembers: bool = True
+    uncounted: frozenset[str] = frozenset()
     jobs: list[Job] = attrs.field(factory=list)
     _numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), repr=False)
 

@@ -27,6 +27,7 @@ class HldBackend:
 
     name = "hld"
     remembers = True
+    uncounted = frozenset({"tokens"})
 
     def __init__(self, line: HldLine | None = None, *, graces: Graces | None = None) -> None:
         self._line = line

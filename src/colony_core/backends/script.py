@@ -33,6 +33,8 @@ class ScriptBackend:
     graces: Graces = attrs.field(factory=lambda: Graces(interrupt=5.0))
     name: str = "script"
     remembers: bool = False
+    uncounted: frozenset[str] = frozenset()
+    """It uses none of them, and tells that by saying nothing."""
 
     async def check(self, environment: Mapping[str, str]) -> Health:
         found = shutil.which("sh", path=environment.get("PATH", ""))

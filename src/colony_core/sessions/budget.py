@@ -2,12 +2,15 @@
 
 Two purses stand over a run: the colony's, for its whole life, and the machine's, for the day. A run that begins sets a share of each aside,
 so that runs that begin at the same time cannot together spend what only one of them may. What a run uses beyond its share it must get
-from what nobody has set aside; where nothing is left it is interrupted. Overshoot is so at most what one call of a model costs.
+from what nobody has set aside; where nothing is left it is interrupted. Overshoot is so at most what a backend lets grow before it tells
+it: with Claude Code what one call of the model costs.
 """
 
 from collections.abc import Iterable
 
 import attrs
+
+from colony_core.errors import Invalid
 
 WARN_AT = 0.8
 SHARE_USD = 0.25
@@ -77,6 +80,14 @@ def standing(budget: Budget, spent: Spent) -> Standing:
             if found.words == "no limit" or part > found.part:
                 found = Standing(part=part, words=_words(name, used, most))
     return found
+
+
+def check_counted(backend: str, uncounted: Iterable[str], *budgets: Budget) -> None:
+    """Raises Invalid (`setting-refused`) where a budget limits what a backend does not tell, and so could not hold."""
+    for name in sorted(uncounted):
+        if any(getattr(budget, name) is not None for budget in budgets):
+            hint = "leave that budget away, limit what is told (docs/agents.md), or take the backend claude"
+            raise Invalid("setting-refused", f"{backend} does not tell its {name}: no budget of them would hold", hint)
 
 
 def share_of(budget: Budget, taken: Spent) -> Spent | None:

@@ -24,7 +24,7 @@ from colony_core.supervision import Status
 from colony_core.views import AgentGlance, AgentSettings, AgentView, ApprovalView, Decision, NewInstruction, ReceiptView
 
 from . import records
-from .budget import standing
+from .budget import check_counted, standing
 from .feed import Whose
 from .pauses import account_of
 from .receipts import receipt, run_checks
@@ -416,6 +416,7 @@ class Session:
         resolved = self._resolved()
         environment = await environment_of(colony, sessions.environment)
         backend = await self._backend(resolved, asked_in(colony, sessions.environment))
+        check_counted(backend.name, backend.uncounted, resolved.budget, sessions.purses.day_budget())
         self._account = account_of(backend.name, colony.user_name, environment)
         if sessions.pauses.until(self._account) is not None:
             await self.enter(State.WORKING, "waits until its account may work again")

@@ -56,6 +56,7 @@ class PlayedBackend:
     def __init__(self, name: str = "fake", health: Health | None = None) -> None:
         self.name = name
         self.remembers = True
+        self.uncounted: frozenset[str] = frozenset()
         self.asked_in: list[dict[str, str]] = []
         self.health = health or Health(ready=True, detail="played by a test")
         self._begun, self._scenes = trio.open_memory_channel[Scene](100)

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colony_core.sessions.budget import NOTHING, SHARE, Budget, Spent, held, share_of, standing, total
+from colony_core.backends import standard_backends
+from colony_core.errors import Invalid
+from colony_core.sessions.budget import NOTHING, SHARE, Budget, Spent, check_counted, held, share_of, standing, total
 
 amounts = st.floats(min_value=0, max_value=1e6, allow_nan=False)
 spent = st.builds(Spent, usd=amounts, tokens=st.integers(0, 10**9), turns=st.integers(0, 1000), minutes=amounts)
@@ -30,6 +32,19 @@ def test_the_scarcest_means_counts_and_is_named() -> None:
 
 def test_a_budget_of_nothing_is_empty_at_once() -> None:
     assert standing(Budget(usd=0.0), NOTHING).over
+
+
+@pytest.mark.parametrize(
+    ("backend", "refused"), [("hld", {"tokens"}), ("acp", {"turns"}), ("claude", set()), ("script", set())]
+)
+def test_a_budget_of_what_is_never_told_is_refused_and_no_other(backend: str, refused: set[str]) -> None:
+    found = set()
+    for name in ("usd", "tokens", "turns", "minutes"):
+        try:
+            check_counted(backend, standard_backends()[backend].uncounted, Budget(), Budget(**{name: 1}))
+        except Invalid:
+            found.add(name)
+    assert found == refused
 
 
 @given(st.floats(min_value=0.01, max_value=100), st.integers(0, 200))

@@ -320,6 +320,20 @@ async def test_a_budget_warns_at_80_percent_and_interrupts_at_100(tmp_path: Path
             await instructed(house)
 
 
+@pytest.mark.parametrize(("agent", "settings"), [("budget = { tokens = 1000 }", {}), ("", {"day_tokens": 1000})])
+async def test_a_budget_of_what_a_backend_does_not_tell_is_refused(
+    tmp_path: Path, agent: str, settings: dict[str, Any]
+) -> None:
+    mute = PlayedBackend()
+    mute.uncounted = frozenset({"tokens"})
+    async with house_at(tmp_path, mute, **settings) as house:
+        await spawned(house, tmp_path, agent=agent)
+        await instructed(house)
+        view = await reached(house, "failed")
+        assert view.code == "setting-refused"
+        assert "fake does not tell its tokens" in view.reason
+
+
 async def test_what_was_spent_is_known_to_the_next_daemon(tmp_path: Path) -> None:
     agent = PlayedBackend()
     async with house_at(tmp_path, agent) as house:
