@@ -63,6 +63,7 @@ def _outside(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     if found is None:
         print(f"colony: {Missing('claude-missing', 'there is no claude on PATH')}", file=sys.stderr)
         return 127
+    # It takes our place, so that hld's signals reach it; a shell between would read its words again.
     return os.execve(found, [found, *arguments], dict(environ))  # noqa: S606
 
 

@@ -41,6 +41,7 @@ def backend_hld_start_command(run: Run, *, foreground: bool) -> None:
     hld_daemon.prepare(place)
     if foreground:
         os.chdir(place.folder)
+        # It takes our place, so that a service manager watches over it and no shell between.
         os.execve(program, [program], hld_daemon.environment(place, run.environ))  # noqa: S606
     hld_daemon.start(program, place, run.environ, answers=lambda: _health(run).ready)
     _tell(run, _view(run, started=True))

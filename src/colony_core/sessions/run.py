@@ -1,22 +1,18 @@
-"""One run of an agent as its session sees it: takes what happens, keeps it, watches over time and money, asks people."""
+"""One run of an agent as its session sees it: takes what happens, keeps it, watches over time and money, has people asked."""
 
-import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from colony_core import clock
 from colony_core.backends import (
     ApprovalAsked,
     ApprovalVoided,
     Ended,
     Happening,
-    Kind,
     LimitReached,
     Run,
     Started,
@@ -27,16 +23,15 @@ from colony_core.backends import (
     look,
     paths_of,
 )
-from colony_core.errors import NotFound, WrongState
-from colony_core.views import Decision
+from colony_core.errors import LimitReached as Refused
+from colony_core.errors import NotFound
 
-from . import records
 from .budget import NOTHING, Spent
 from .purses import Allowance
-from .records import Approval
+from .questions import VOID_SECONDS, Questions
 from .settings import Resolved
 from .state import State, goes_without_asking
-from .telling import MOST_CONTENT, Line, bounded, line_of, tool_summary, usage_line
+from .telling import Line, line_of, tool_summary, usage_line
 from .veil import Veil
 
 if TYPE_CHECKING:
@@ -44,8 +39,6 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 """How often time and budget are looked at."""
-VOID_SECONDS = 5.0
-"""For writing down, when a run is cut off, that nobody waits for answers any more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -56,31 +49,19 @@ class Stop:
     words: str
 
 
-@attrs.define
-class _Asker:
-    """Who waits for the answer to a question that did not come from the run."""
-
-    done: trio.Event = attrs.field(factory=trio.Event)
-    decision: Decision | None = None
-
-
 class Watch:
     """Follows one run to its end."""
 
     def __init__(self, session: "Session", run: Run, allowance: Allowance, resolved: Resolved, veil: Veil) -> None:
         self.limit: LimitReached | None = None
         self.stop: Stop | None = None
+        self.veil = veil
+        self.questions = Questions(session, run, self._count_time)
         self._session = session
         self._run = run
         self._allowance = allowance
         self._resolved = resolved
-        self._veil = veil
         self._tools: dict[str, str] = {}
-        self._open: dict[str, Approval] = {}
-        self._askers: dict[str, _Asker] = {}
-        self._asking = trio.Lock()
-        """Held while a question is opened or closed, so that none is opened behind the end of the run."""
-        self._over = False
         self._worked = 0.0
         self._looked = trio.current_time()
         self._warned = False
@@ -92,7 +73,7 @@ class Watch:
         """Takes what happens until the run has ended; gives its end. `backend` is whose run it is."""
         session = self._session
         try:
-            async with self._asking:
+            async with self.questions.changing:
                 await session.enter(State.WORKING, "", record=attrs.evolve(session.record, backend=backend))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._look_for_ever)
@@ -102,21 +83,12 @@ class Watch:
             used = self._allowance.used
             if used.usd or used.tokens:
                 await session.feed.add(session.whose, usage_line(used.usd, used.turns, used.tokens))
-            await self._close()
+            await self.questions.close()
         except BaseException:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + VOID_SECONDS):
-                await self._close()
+                await self.questions.close()
             raise
         return ended
-
-    async def _close(self) -> None:
-        """The run is over: nobody waits for answers any more."""
-        self._over = True
-        for asker in self._askers.values():
-            asker.done.set()
-        async with self._asking:
-            await self._session.void(self._open)
-            self._open.clear()
 
     async def end(self, stop: Stop) -> None:
         """Asks the run to stop, for a reason of ours; the first reason counts."""
@@ -124,51 +96,13 @@ class Watch:
             self.stop = stop
             await self._run.interrupt()
 
-    async def answer(self, approval_id: str, *, allow: bool, message: str) -> None:
-        """Passes a person's answer on; raises NotFound where nobody waits for it."""
-        approval = self._open.pop(approval_id, None)
-        if approval is None:
-            raise NotFound(
-                "approval-not-open", f"nobody waits for an answer to {approval_id[:40]!r}", "colony show NAME"
-            )
-        self._count_time()
-        if (asker := self._askers.get(approval_id)) is not None:
-            asker.decision = Decision(allow=allow, message=message)
-            asker.done.set()
-        else:
-            await self._run.answer(approval.vendor_id, allow=allow, message=message)
-        async with self._asking:
-            await self._go_on()
-
-    async def ask(self, tool: str, *, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:
-        """Asks a person something beside what the run itself asks, and gives the answer.
-
-        Raises WrongState (`run-over`) where the run ends first. Cancelled, the question is void.
-        """
-        approval = self._approval("", tool, kind, summary, given)
-        asker = self._askers[approval.id] = _Asker()
-        try:
-            async with self._asking:
-                if not self._over:
-                    await self._put(approval, f"asks: {summary}")
-            await asker.done.wait()
-        finally:
-            del self._askers[approval.id]
-            if asker.decision is None:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + VOID_SECONDS):
-                    async with self._asking:
-                        await self._drop({approval.id: approval})
-        if asker.decision is None:
-            raise WrongState("run-over", "the run has ended, and nobody answers any more", "")
-        return asker.decision
-
     async def _read(self) -> Ended:
         stream = self._run.happenings()
         try:
             async for told in stream:
                 if isinstance(told, ApprovalAsked):
                     told = await self._looked_at(told)  # before the veil, under which a path may be another
-                happening = told if isinstance(told, TextDelta) else self._veil.over(told)
+                happening = told if isinstance(told, TextDelta) else self.veil.over(told)
                 await self._take(happening)
                 if isinstance(happening, Ended):
                     return happening
@@ -184,13 +118,13 @@ class Watch:
                 await session.started(happening)
             case TextDelta(text=text):
                 self._pieces = True
-                if piece := self._veil.piece(text):
+                if piece := self.veil.piece(text):
                     await session.feed.piece(session.whose, piece)
                 return
             case ApprovalAsked():
                 await self._asked(happening)
             case ApprovalVoided(id=vendor_id):
-                await self._voided(vendor_id)
+                await self.questions.take_back(vendor_id)
             case Usage():
                 self._usage = happening
                 await self._judge()
@@ -202,28 +136,28 @@ class Watch:
         if line is not None:
             told_as = "text" if isinstance(happening, Text) and self._pieces else None
             self._pieces = False
-            self._veil.whole()
+            self.veil.whole()
             await session.feed.add(session.whose, line, told_as=told_as)
 
     async def _asked(self, asked: ApprovalAsked) -> None:
-        session = self._session
         self._tools.setdefault(asked.tool_use, asked.tool)
         summary = tool_summary(asked.tool, asked.input) if asked.input else (asked.title or asked.tool)
         summary = f"{summary} ({asked.reason})" if asked.reason else summary
-        approval = self._approval(asked.id, asked.tool, asked.kind, summary, asked.input)
-        if goes_without_asking(self._resolved.config.permissions, asked.kind):
-            data = {
-                "id": "",
-                "tool": asked.tool,
-                "decision": "allowed",
-                "by": f"permissions = {self._resolved.config.permissions}",
-            }
-            await session.feed.add(session.whose, Line(kind="decision", content=f"allowed {summary}", data=data))
-            with suppress(NotFound):  # taken back meanwhile
-                await self._run.answer(asked.id, allow=True)
+        permissions = self._resolved.config.permissions
+        if goes_without_asking(permissions, asked.kind):
+            await self._settle(asked, summary, "allowed", by=f"permissions = {permissions}")
             return
-        async with self._asking:
-            await self._put(approval, f"wants to use {summary}")
+        try:
+            await self.questions.put(asked.id, asked.tool, kind=asked.kind, summary=summary, given=asked.input)
+        except Refused as error:
+            await self._settle(asked, summary, "denied", by="colony", message=error.message)
+
+    async def _settle(self, asked: ApprovalAsked, summary: str, word: str, *, by: str, message: str = "") -> None:
+        """Answers a question for a person, and says so."""
+        data = {"id": "", "tool": asked.tool, "decision": word, "by": by}
+        await self._session.feed.add(self._session.whose, Line(kind="decision", content=f"{word} {summary}", data=data))
+        with suppress(NotFound):  # taken back meanwhile
+            await self._run.answer(asked.id, allow=word == "allowed", message=message)
 
     async def _looked_at(self, asked: ApprovalAsked) -> ApprovalAsked:
         """The same; no mere look or edit where its paths lead out of the workspace, whatever the agent thinks of them."""
@@ -233,54 +167,12 @@ class Watch:
         reach = await look(asked.kind, Path(self._session.colony.source), paths)
         return attrs.evolve(asked, kind=kind_to_ask(asked.kind, reach), reason=reach.beyond)
 
-    def _approval(self, vendor_id: str, tool: str, kind: Kind, summary: str, given: Mapping[str, Any]) -> Approval:
-        return Approval(
-            id=secrets.token_hex(4),
-            colony_id=self._session.colony.id,
-            vendor_id=vendor_id,
-            tool=tool,
-            kind=kind,
-            summary=summary,
-            input=bounded(dict(given), MOST_CONTENT),
-            asked_at=clock.unix_now(),
-        )
-
-    async def _put(self, approval: Approval, reason: str) -> None:
-        """Opens a question: written down, told, and the agent waits."""
-        session = self._session
-        self._count_time()
-        await session.write(partial(records.ask, approval=approval))
-        self._open[approval.id] = approval
-        question = {"id": approval.id, "tool": approval.tool, "input": dict(approval.input), "tool_kind": approval.kind}
-        await session.feed.add(session.whose, Line(kind="approval", content=approval.summary, data=question))
-        await session.enter(State.WAITING, reason)
-
-    async def _voided(self, vendor_id: str) -> None:
-        async with self._asking:
-            await self._drop({key: each for key, each in self._open.items() if each.vendor_id == vendor_id})
-
-    async def _drop(self, gone: Mapping[str, Approval]) -> None:
-        """Nobody needs to answer these any more."""
-        were_open = [key for key in gone if self._open.pop(key, None) is not None]
-        await self._session.void(gone)
-        if were_open:
-            await self._go_on()
-
-    async def _go_on(self) -> None:
-        """The agent works again, unless it asks something else or has ended."""
-        if not self._open and not self._over:
-            await self._session.enter(State.WORKING, "")
-
-    def approvals(self) -> tuple[Approval, ...]:
-        """The questions that wait for a person."""
-        return tuple(self._open.values())
-
     # ---- time and money
 
     def _count_time(self) -> None:
         """Time counts while the agent works, not while it waits for a person."""
         now = trio.current_time()
-        if not self._open:
+        if not self.questions.waiting:
             self._worked += now - self._looked
         self._looked = now
 

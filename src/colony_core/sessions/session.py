@@ -90,7 +90,7 @@ class Session:
         record, colony = self.record, self.colony
         spent = self._sessions.purses.spent_with_running(colony.id)
         paused = self._sessions.pauses.until(self._account) if self.state in BUSY else None
-        waiting = self._watch.approvals() if self._watch is not None else ()
+        waiting = self._watch.questions.waiting if self._watch is not None else ()
         return AgentView(
             colony=colony.name,
             colony_id=colony.id,
@@ -124,7 +124,7 @@ class Session:
             since=clock.rfc3339(record.since),
             instruction=_short(record.instruction),
             cost_usd=self._sessions.purses.spent_with_running(self.colony.id).usd,
-            asks=len(self._watch.approvals()) if self._watch is not None else 0,
+            asks=len(self._watch.questions.waiting) if self._watch is not None else 0,
         )
 
     def approval_view(self, approval: Approval) -> ApprovalView:
@@ -198,7 +198,7 @@ class Session:
     async def decide(self, approval_id: str | None, decision: Decision, *, by: str) -> ApprovalView:
         """Answers a question of the agent's, or the only open one. Raises NotFound, WrongState where there are several or none."""
         async with self.deciding:
-            waiting = self._watch.approvals() if self._watch is not None else ()
+            waiting = self._watch.questions.waiting if self._watch is not None else ()
             chosen = [each for each in waiting if approval_id is None or each.id == approval_id]
             if not chosen and approval_id is not None:
                 raise NotFound(
@@ -220,7 +220,7 @@ class Session:
             await self.store.write(answer)
             data = {"id": approval.id, "tool": approval.tool, "decision": word, "by": by, "message": decision.message}
             await self.feed.add(self.whose, Line(kind="decision", content=f"{word} {approval.summary}", data=data))
-            await self._watch.answer(approval.id, allow=decision.allow, message=decision.message)
+            await self._watch.questions.answer(approval.id, allow=decision.allow, message=decision.message)
         return self.approval_view(
             attrs.evolve(approval, decision=word, decided_at=now, decided_by=by, message=decision.message)
         )
@@ -228,14 +228,23 @@ class Session:
     # ---- what comes from inside the colony
 
     async def ask(self, tool: str, *, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:
-        """Asks a person for the agent at work. Raises WrongState (`agent-not-working`, `run-over`); cancelled, the question is void."""
-        if self._watch is None:
+        """Asks a person for the agent at work. Raises WrongState (`agent-not-working`, `run-over`), LimitReached; cancelled, it is void."""
+        watch = self._watch
+        if watch is None:
             raise WrongState("agent-not-working", "no agent is at work here for which a person could answer", "")
-        return await self._watch.ask(tool, kind=kind, summary=_short(summary), given=given)
+        summary, given = watch.veil.within(summary), watch.veil.within(dict(given))
+        return await watch.questions.ask(tool, kind=kind, summary=_short(summary), given=given)
 
     async def report(self, text: str, status: str) -> None:
         """A line of the feed by which the agent says how far it is."""
-        await self.feed.add(self.whose, Line(kind="report", content=text, data={"status": status}))
+        veil = await self._veil()
+        await self.feed.add(self.whose, Line(kind="report", content=veil.within(text), data={"status": status}))
+
+    async def _veil(self) -> Veil:
+        """That of the run; where there is none, of what an agent might find that a person starts by hand."""
+        if self._watch is not None:
+            return self._watch.veil
+        return Veil(await environment_of(self.colony, self._sessions.environment))
 
     # ---- what the run tells
 

@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 
 import attrs
 
+from colony_core.backends import Happening
+
 SHORTEST = 8
 """A shorter value would be cut out of ordinary words."""
 _SECRET = re.compile(r"KEY|TOKEN|HEADERS")
 
-T = TypeVar("T", bound=attrs.AttrsInstance)
+T = TypeVar("T")
+H = TypeVar("H", bound=Happening)
 
 
 class Veil:
@@ -25,13 +28,16 @@ class Veil:
         self._names = dict(sorted(found.items(), key=lambda item: -len(item[0])))
         self._held = ""
 
-    def over(self, happening: T) -> T:
+    def over(self, happening: H) -> H:
         """The same, without a key in any of its words."""
-        if not self._names:
-            return happening
         fields = {field.name: getattr(happening, field.name) for field in attrs.fields(type(happening))}
         hidden = {name: veiled for name, value in fields.items() if (veiled := self._hidden(value)) is not value}
-        return attrs.evolve(happening, **hidden) if hidden else happening  # type: ignore[misc]
+        return type(happening)(**{**fields, **hidden}) if hidden else happening
+
+    def within(self, value: T) -> T:
+        """The same text, list or mapping, without a key in any of its words."""
+        hidden: T = self._hidden(value)
+        return hidden
 
     def piece(self, text: str) -> str:
         """A piece of a text that is being written; what may be the beginning of a key waits for the next piece."""

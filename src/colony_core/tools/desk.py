@@ -46,6 +46,7 @@ _STATUS: Mapping[type[ColonyError], int] = {
     AlreadyExists: 409,
 }
 """As the same refusals have it in the API, for the audit log."""
+_VERBS: Mapping[str, Verb] = {"start_service": "start", "stop_service": "stop", "restart_service": "restart"}
 APPLIED_BY_AGENTS = frozenset({"description", "requirements", "environment", "services", "setup", "text"})
 """Of a manifest. What else stands there (walls, limits, permissions, budgets, checks) binds the agent itself."""
 
@@ -101,7 +102,7 @@ class Desk:
         except ColonyError as error:
             status, code, named = _status(error), error.code, str(error.details.get("named", ""))
             answer = Answer(text=words_of(error), ok=False)
-        except Exception:
+        except Exception:  # a mistake of ours fails this call; the agent goes on and is told, and so is the log
             logger.exception("%s: the tool %r failed", self.colony.name, name)
             status, code, answer = (
                 500,
@@ -129,8 +130,7 @@ class Desk:
             case "logs":
                 return Answer(text=await self._lines(**arguments))
             case "start_service" | "stop_service" | "restart_service":
-                verb: Verb = tool.name.removesuffix("_service")  # type: ignore[assignment]
-                return await self._service(verb, arguments["service"])
+                return await self._service(_VERBS[tool.name], arguments["service"])
             case "apply":
                 return await self._apply()
             case "siblings":
@@ -150,7 +150,7 @@ class Desk:
                 return Answer(text=f"{word}: {decision.message}" if decision.message else word)
 
     async def _asked(self, tool: str, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:
-        return await self._house.sessions.ask(self.colony.id, tool, kind=kind, summary=cut(summary), given=given)
+        return await self._house.sessions.ask(self.colony.id, tool, kind=kind, summary=summary, given=given)
 
     async def _lines(self, service: str | None = None, tail: int = TAIL_LINES, after: int | None = None) -> str:
         services = None if service is None else frozenset({self.colony.service(service).name})

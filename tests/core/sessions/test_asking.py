@@ -6,9 +6,10 @@ import pytest
 import trio
 
 from colony_core.backends import ApprovalAsked, Ended
-from colony_core.errors import WrongState
+from colony_core.errors import LimitReached, WrongState
 from colony_core.mycelium import Mycelium
-from colony_core.views import Decision
+from colony_core.sessions.questions import MOST_OPEN
+from colony_core.views import AgentView, Decision
 
 from .played import PlayedBackend, Scene
 from .test_sessions import house_at, instructed, lines_of, reached, spawned
@@ -129,3 +130,58 @@ async def test_where_no_agent_is_at_work_nobody_is_asked_but_a_report_is_kept(tm
         assert await lines_of(house) == [("report", "half of it")]
         (line,) = await house.sessions.page("hello")
         assert line.data == {"status": "progress"}
+
+
+KEY = "sk-ant-canary-0123456789"
+
+
+async def test_no_key_of_the_agent_s_stands_in_what_it_asks_or_reports(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        (tmp_path / "home-hello" / ".env").write_text(f"ANTHROPIC_API_KEY={KEY}\n")
+        await house.sessions.report("hello", f"before: {KEY}", status="progress")
+        await at_work(house, agent)
+        await house.sessions.report("hello", f"meanwhile: {KEY}", status="progress")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(asked, house, f"{'May I send ' * 45}{KEY}?")
+            (question,) = (await reached(house, "waiting")).approvals
+            nursery.cancel_scope.cancel()
+        told = await lines_of(house)
+        assert ("report", "before: ‹ANTHROPIC_API_KEY›") in told
+        assert ("report", "meanwhile: ‹ANTHROPIC_API_KEY›") in told
+        assert question.input["question"].endswith("‹ANTHROPIC_API_KEY›?")
+        assert "sk-" not in f"{question}{told}{await house.sessions.approvals('hello')}"
+
+
+async def waiting(house: Mycelium, number: int) -> AgentView:
+    with trio.fail_after(30):
+        while len((view := house.sessions.view("hello")).approvals) < number:
+            await house.bus.beyond(house.bus.last_seq)
+    return view
+
+
+async def test_an_agent_may_have_so_many_open_questions_and_no_more(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        scene = await at_work(house, agent)
+        async with trio.open_nursery() as nursery:
+            for _ in range(MOST_OPEN - 1):
+                nursery.start_soon(asked, house)
+            await waiting(house, MOST_OPEN - 1)
+            await scene.say(ApprovalAsked(id="last", tool="Bash", kind="execute", input={"command": "make"}))
+            view = await waiting(house, MOST_OPEN)
+            with pytest.raises(LimitReached, match=f"{MOST_OPEN} questions") as caught:
+                await asked(house)
+            assert caught.value.code == "too-many-questions"
+            await scene.say(ApprovalAsked(id="more", tool="Bash", kind="execute", input={"command": "make all"}))
+            with trio.fail_after(10):
+                await scene.answered.wait()
+            assert scene.answers == {"more": (False, f"{MOST_OPEN} questions of yours wait for an answer already")}
+            assert ("decision", "denied Bash: make all") in await lines_of(house)
+            await house.sessions.decide("hello", view.approvals[0].id, Decision(allow=True), by="ann")
+            nursery.start_soon(asked, house)
+            await waiting(house, MOST_OPEN)
+            nursery.cancel_scope.cancel()
+        assert [each.tool for each in house.sessions.view("hello").approvals] == ["Bash"]
