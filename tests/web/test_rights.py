@@ -8,7 +8,7 @@ from quart_trio import QuartTrio
 
 from colony_core.access import Identity, Role
 from colony_core.config import Access
-from colony_core.events import ColonyCreated, HouseEvent
+from colony_core.events import ColonyCreated, HouseEvent, ProjectStateChanged
 from colony_web.app import ROUTES
 from colony_web.auth import PEER
 from colony_web.routes import Route
@@ -139,23 +139,24 @@ async def test_an_agent_sees_its_own_colony_and_restarts_its_services(app: Quart
     assert await told(answer) == (404, "colony-not-found")
 
 
-async def test_events_are_told_to_those_who_may_see_their_colony(app: QuartTrio, two: CardboardHouse) -> None:
+async def test_events_are_told_to_those_who_may_see_what_they_are_about(app: QuartTrio, two: CardboardHouse) -> None:
     for name, owner in (("hello", "ape"), ("anns", "ann")):
         two.bus.publish(ColonyCreated(colony=name, colony_id=two.colony(name).id, owner=owner))
     two.bus.publish(HouseEvent(what="started", message=""))
+    two.bus.publish(ProjectStateChanged(project="secret", state="ready", reason="", owner="ape"))
 
     async def seqs(headers: dict[str, str], query: str = "after=0") -> list[int]:
         answer = await app.test_client().get(f"/api/events?{query}", headers=headers)
         return [event["seq"] for event in await answer.get_json()]
 
     ann, agent = await holder(two, Role.APE, "ann"), await holder(two, Role.AGENT)
-    assert await seqs(ann) == [1, 2, 3]
+    assert await seqs(ann) == [1, 2, 3, 4]
     assert await seqs(agent) == [1]
     assert await seqs(agent, "after=0&colony=anns") == []
     object.__setattr__(two.config, "access", Access(others="nothing"))
     assert await seqs(ann) == [2, 3]
     assert await seqs(ann, "limit=5") == [2, 3]
-    assert await seqs(await holder(two, Role.VIEWER)) == [1, 2, 3]
+    assert await seqs(await holder(two, Role.VIEWER)) == [1, 2, 3, 4]
 
 
 async def test_keys_are_made_and_ended_by_whose_they_are(app: QuartTrio, two: CardboardHouse) -> None:

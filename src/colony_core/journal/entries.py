@@ -32,7 +32,8 @@ class Entry:
 class Selection:
     """Which events: each choice that is given must fit. Holes always do, since nobody knows what was in them.
 
-    `colonies` are names or ids. `within` is the id of the only colony that the reader may know of, `owner` the person whose colonies are.
+    `colonies` are names or ids. `within` is the id of the only colony that the reader may know of, `owner` the person who may know of what
+    is theirs and of what is nobody's.
     """
 
     colonies: frozenset[str] = frozenset()
@@ -48,7 +49,7 @@ class Selection:
             and (not self.services or entry.service in self.services)
             and (not self.kinds or entry.kind in self.kinds)
             and (self.within is None or entry.colony_id == self.within)
-            and (self.owner is None or entry.colony_id is None or entry.owner == self.owner)
+            and (self.owner is None or entry.owner in (None, self.owner))
         )
 
 
@@ -77,7 +78,7 @@ def entry_of(item: Numbered | Missed, *, at: float) -> Entry:
         kind=event.type_name,
         colony=about.colony if about else None,
         colony_id=about.colony_id if about else None,
-        owner=about.owner if about else None,
+        owner=getattr(event, "owner", None),
         service=getattr(event, "service", None),
         text=_text(item),
     )

@@ -74,6 +74,6 @@ def _chosen(selection: Selection) -> Select[tuple[object, ...]]:
     if selection.within is not None:
         fits.append(column.colony_id == selection.within)
     if selection.owner is not None:
-        fits.append(or_(column.colony_id.is_(None), column.owner == selection.owner))
+        fits.append(or_(column.owner.is_(None), column.owner == selection.owner))
     chosen: Select[tuple[object, ...]] = select(events)
     return chosen.where(or_(column.kind == MISSED, and_(*fits))) if fits else chosen

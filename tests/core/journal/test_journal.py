@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from colony_core.errors import LimitReached, WrongState
-from colony_core.events import ColonyCreated, Event, HouseEvent, ServiceStateChanged
+from colony_core.events import ColonyCreated, Event, HouseEvent, ProjectStateChanged, ServiceStateChanged
 from colony_core.journal import EVERYTHING, Entry, Journal, Selection, journal, open_journal
 from colony_core.journal.ceiling import Ceiling
 from colony_core.store import Store, open_store
@@ -161,20 +161,22 @@ EVENTS: tuple[Event, ...] = (
     served("a", "web"),
     served("b", "web"),
     served("a", "api"),
+    ProjectStateChanged(project="shop", state="ready", reason="", owner="ann"),
+    ProjectStateChanged(project="bank", state="ready", reason="", owner="bob"),
 )
 
 
 @pytest.mark.parametrize(
     ("selection", "numbers"),
     [
-        (EVERYTHING, [1, 2, 3, 4, 5, 6]),
+        (EVERYTHING, [1, 2, 3, 4, 5, 6, 7, 8]),
         (Selection(colonies=frozenset({"a"})), [2, 4, 6]),
         (Selection(colonies=frozenset({"col_b", "nobody"})), [3, 5]),
         (Selection(services=frozenset({"web"})), [4, 5]),
         (Selection(kinds=frozenset({"house", "colony_created"})), [1, 2, 3]),
         (Selection(colonies=frozenset({"a"}), services=frozenset({"web"})), [4]),
         (Selection(within="col_b"), [3, 5]),
-        (Selection(owner="bob"), [1, 3]),
+        (Selection(owner="bob"), [1, 3, 8]),
     ],
 )
 async def test_a_choice_is_the_same_from_memory_and_from_the_store(
@@ -183,7 +185,7 @@ async def test_a_choice_is_the_same_from_memory_and_from_the_store(
     async with kept_in(tmp_path) as (log, _):
         for event in EVENTS:
             log.bus.publish(event)
-        await told(log, 6)
+        await told(log, len(EVENTS))
         fresh = await pages(log, 0, limit=2, selection=selection)
         assert [entry.seq for entry in fresh] == numbers
         assert [entry.seq for entry in await log.newest(2, selection=selection)] == numbers[-2:]
