@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import trio
-from quart import Response, request
+from quart import Response, has_websocket_context, request, websocket
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIWebsocketConnection
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, RequestTimeout
@@ -69,6 +69,8 @@ def create_app(mycelium: House, *, origins: Collection[str] = ()) -> QuartTrio:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.merge_slashes = False
+    app.before_request(_note_route)
+    app.before_websocket(_note_route)
     for route in ROUTES:
         add_route(app, mycelium, route)
     requests = metrics.Requests()
@@ -305,6 +307,13 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) 
     await send({"type": f"{kind}.body", "body": body, "more_body": False})
 
 
+async def _note_route() -> None:
+    """Says for log, metrics and traces which route was asked: its pattern, and nothing where there is none."""
+    asked = websocket if has_websocket_context() else request
+    if asked.url_rule is not None:
+        current_scope()[ROUTE] = asked.url_rule.rule
+
+
 async def _upgrade(**path: str) -> Response:
     raise Invalid(
         "upgrade-required", f"{request.path} speaks WebSocket only", "open a WebSocket; events: /api/events/stream"
@@ -314,7 +323,6 @@ async def _upgrade(**path: str) -> Response:
 async def _metrics(house: House, requests: metrics.Requests) -> Response:
     """The house and its colonies in Prometheus' text format, for those who may see all of them."""
     require_role(current_identity(), PEOPLE, house=house.config.access.others == "nothing")
-    current_scope()[ROUTE] = "/metrics"
     return Response(metrics.text(house, await house.usage(), requests), content_type=metrics.CONTENT_TYPE)
 
 

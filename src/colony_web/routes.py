@@ -20,7 +20,6 @@ from .context import current_identity, current_request_id, current_scope, note_t
 from .house import House
 from .problems import MEDIA_TYPE, Problem, problem_of
 from .rights import colony_for, require_role
-from .scope import ROUTE
 
 COMPLETE_SECONDS = 30.0
 """A change that was begun is carried through although the caller has hung up, for so long."""
@@ -97,7 +96,6 @@ def add_route(app: QuartTrio, house: House, route: Route) -> None:
 
     async def view(**path: str) -> Response:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-        current_scope()[ROUTE] = route.rule
         identity = current_identity()
         require_role(identity, route.roles, house=route.house)
         if "ref" in path:

@@ -1,5 +1,6 @@
 """/metrics as Prometheus reads it, and the counters behind `colony top`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from colony_core.views import UsageView
 from colony_web import create_app
 
 from .house import MOMENT, CardboardHouse
+
+
+Start = Callable[..., Any]
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -68,6 +72,23 @@ async def test_the_house_its_colonies_and_the_requests_are_told(client: Any, hou
     assert found[of(count, method="GET", route=route, status="404")] == 1
     assert found[of(count, method="GET", route="other", status="404")] == 1
     assert (await (await client.get("/api/usage")).get_json())[0]["processes"] == 3
+
+
+async def test_requests_and_websockets_are_counted_by_the_pattern_of_their_route(serving: Start) -> None:
+    served = await serving()
+    sockets = "/api/colonies/nobody/exec", "/api/colonies/nobody/terminals/one", "/no/such/route"
+    for path in ("/docs", "/login?code=x", *sockets):
+        await served.ask(path)
+    upgrade = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    for path in sockets:
+        await served.ask(path, sec_websocket_key="AAAAAAAAAAAAAAAAAAAAAA==", **upgrade)
+    found = samples((await served.ask("/metrics")).body.decode())
+    counted = [dict(labels) for name, labels in found if name == "colony_http_request_duration_seconds_count"]
+    run, show = "/api/colonies/<ref>/exec", "/api/colonies/<ref>/terminals/<terminal>"
+    assert {(labels["method"], labels["route"], labels["status"]) for labels in counted} == {
+        ("GET", "/docs", "200"), ("GET", "/login", "401"), ("GET", run, "426"), ("GET", show, "426"), ("GET", "other", "404"),
+        ("WEBSOCKET", run, "404"), ("WEBSOCKET", show, "404"), ("WEBSOCKET", "other", "404"),
+    }  # fmt: skip
 
 
 @pytest.mark.kernel
