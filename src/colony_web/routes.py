@@ -16,7 +16,7 @@ from colony_core.access import Identity, Roles, fingerprint
 from colony_core.errors import Broken, ColonyError, Invalid, TooSlow, did_you_mean
 
 from .conditions import condition, unchanged
-from .context import current_identity, current_request_id, current_scope, note_target
+from .context import current_identity, current_request_id, note_target
 from .house import House
 from .problems import MEDIA_TYPE, Problem, problem_of
 from .rights import colony_for, require_role

@@ -14,7 +14,6 @@ from colony_web import create_app
 
 from .house import MOMENT, CardboardHouse
 
-
 Start = Callable[..., Any]
 
 
