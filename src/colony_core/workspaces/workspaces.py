@@ -283,14 +283,16 @@ class Workspaces:
             return await repository.diff(git, base, tip, colony=record.colony, target=record.target, cut=cut)
 
     async def fingerprint(self, colony_id: str) -> str | None:
-        """A hash of what the colony changed, committed or not: the same for the same difference. None where it has no workspace."""
+        """A hash of what the colony changed since its work began, committed or not, merged or not: the same for the same difference.
+
+        None where it has no workspace.
+        """
         if self.view(colony_id) is None:
             return None
         async with self._at_work(colony_id) as (record, repository, workspace):
             tip = (await workspace.snapshot()).commit
             git = await repository.git()
-            base = await self._parted(record, repository, tip)
-            trees = [await repository.tree_of(git, each) for each in (base, tip)]
+            trees = [await repository.tree_of(git, each) for each in (record.base, tip)]
         return hashlib.blake2b(" ".join(trees).encode(), digest_size=20).hexdigest()
 
     async def history(self, colony_id: str) -> tuple[CommitView, ...]:

@@ -49,6 +49,23 @@ async def test_what_nobody_committed_is_part_of_the_diff_and_stays_uncommitted(
         assert run_git(folder, "status", "--porcelain").split("\n") == ["D README", " M a.txt", '?? "new file.txt"']
 
 
+async def test_the_fingerprint_of_work_changes_with_its_files_and_with_nothing_else(
+    room: Room, origin: Repo, kind: str
+) -> None:
+    """What was checked is still what is there when it was committed and merged meanwhile."""
+    folder = await room.spawn("scout", origin.folder, kind=kind)
+    begin = await room.workspaces.fingerprint("scout")
+    (folder / "new.txt").write_text("work\n")
+    worked = await room.workspaces.fingerprint("scout")
+    assert worked not in (None, begin)
+    await room.workspaces.describe("scout", "Work")
+    assert await room.workspaces.fingerprint("scout") == worked
+    await room.merge("scout")
+    assert await room.workspaces.fingerprint("scout") == worked
+    (folder / "new.txt").write_text("more work\n")
+    assert await room.workspaces.fingerprint("scout") not in (worked, begin)
+
+
 async def test_a_long_diff_is_cut_and_says_so(room: Room, origin: Repo, kind: str) -> None:
     folder = await room.spawn("scout", origin.folder, kind=kind)
     (folder / "long.txt").write_text("x\n" * 10_000)
