@@ -23,6 +23,8 @@ START_SECONDS = 15.0
 LOOK_SECONDS = 0.1
 HTTP_SECONDS = 5.0
 LOG_BYTES = 2000
+OF_ANOTHER = frozenset({"HUMANLAYER_SOCKET_PATH"})
+"""Counts for hld before the variable that we set, and would make of ours the user's own daemon."""
 INSTALL = "scripts/get-hld builds it; then put it on PATH, or name it in COLONY_HLD"
 
 
@@ -55,7 +57,7 @@ def log_of(place: HldPlace) -> Path:
 def environment(place: HldPlace, environ: Mapping[str, str]) -> dict[str, str]:
     """The daemon's environment: that of whoever starts it, keys included, and where it lives. A Claude of the user's own stays."""
     return {
-        **environ,
+        **{name: value for name, value in environ.items() if name not in OF_ANOTHER},
         "HUMANLAYER_DAEMON_SOCKET": str(place.socket),
         "HUMANLAYER_DATABASE_PATH": str(place.database),
         "HUMANLAYER_DAEMON_HTTP_PORT": str(place.http_port),

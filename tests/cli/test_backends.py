@@ -57,7 +57,7 @@ def test_without_its_program_it_says_how_to_build_it(colony: Command, tmp_path: 
 def test_its_environment_is_the_callers_and_its_claude_is_ours_unless_named(tmp_path: Path) -> None:
     place = hld_place({"HOME": str(tmp_path)})
     hld_daemon.prepare(place)
-    found = hld_daemon.environment(place, {"ANTHROPIC_API_KEY": "k"})
+    found = hld_daemon.environment(place, {"ANTHROPIC_API_KEY": "k", "HUMANLAYER_SOCKET_PATH": "/mine/daemon.sock"})
     assert found == {
         "ANTHROPIC_API_KEY": "k",
         "HUMANLAYER_DAEMON_SOCKET": str(tmp_path / ".humanlayer/colony/daemon.sock"),
