@@ -56,6 +56,7 @@ class Feed:
         self._store = store
         self._bus = bus
         self._next = last + 1
+        self._kept = last
         self._keep = keep
         self._waiting: deque[_Waiting] = deque()
         self._keeping = trio.Lock()
@@ -66,8 +67,8 @@ class Feed:
 
     @property
     def last(self) -> int:
-        """The newest number that was given."""
-        return self._next - 1
+        """The newest number that is kept: a later one may be given again when the daemon is killed now."""
+        return self._kept
 
     async def add(self, whose: Whose, line: Line, *, told_as: str | None = None) -> int:
         """Takes a line and gives its number; waits while too many wait. `told_as` is the type of its event, where not the usual one."""
@@ -155,6 +156,7 @@ class Feed:
         lines = [each.line for each in batch if each.line.seq]
         if lines:
             await self._store.write(partial(self._write, lines=lines))
+            self._kept = lines[-1].seq
         for _ in batch:
             each = self._waiting.popleft()
             self._tell(each)

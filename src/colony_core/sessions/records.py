@@ -46,6 +46,8 @@ feed = Table(
     Column("data", Text, nullable=False),
 )
 Index("ix_agent_feed_colony", feed.c.colony_id, feed.c.seq)
+NOBODY = ""
+"""Whose the newest line is, emptied, when its colony is gone."""
 
 approvals = Table(
     "approvals",
@@ -276,10 +278,16 @@ def all_pauses(connection: Connection, now: float) -> dict[str, tuple[float, str
 
 
 def forget(connection: Connection, colony_ids: Iterable[str]) -> None:
-    """Drops what was said and asked in colonies; what they used stays, since it was used."""
-    ids = list(colony_ids)
-    for table in (sessions, feed, approvals):
+    """Drops what was said and asked in colonies; what they used stays, since it was used.
+
+    So does the newest number of all feeds, or the next daemon would give it again.
+    """
+    ids, newest = list(colony_ids), last_line(connection)
+    for table in (sessions, approvals):
         connection.execute(delete(table).where(table.c.colony_id.in_(ids)))
+    connection.execute(delete(feed).where(feed.c.colony_id.in_([*ids, NOBODY]), feed.c.seq < newest))
+    blank = {"colony_id": NOBODY, "kind": "", "content": "", "data": "{}"}
+    connection.execute(update(feed).where(feed.c.seq == newest, feed.c.colony_id.in_(ids)).values(blank))
 
 
 def _line(row: Mapping[Any, Any]) -> FeedLine:

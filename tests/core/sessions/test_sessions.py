@@ -541,6 +541,48 @@ async def test_a_removed_colony_leaves_no_word_of_its_agent_but_what_it_cost(tmp
             await instructed(house)
 
 
+async def test_no_number_of_a_line_is_given_twice_also_when_the_colony_of_the_newest_is_gone(tmp_path: Path) -> None:
+    """Or whoever follows another feed behind that number would miss what comes."""
+    agent = PlayedBackend()
+
+    async def works(name: str) -> int:
+        await instructed(house, name=name)
+        await (await agent.scene()).say(Text(text=f"by {name}"), Ended(outcome="done"))
+        await reached(house, "done", name)
+        return house.sessions.view(name).last
+
+    async with house_at(tmp_path, agent) as house:
+        for name in ("one", "two", "three"):
+            await spawned(house, tmp_path, name)
+            last = await works(name)
+        await house.remove("two")
+        await house.remove("three")
+        assert house.sessions.view("one").last == last
+    async with house_at(tmp_path, agent) as house:
+        await wait_for(house, "one", lambda view: view.state == "running")
+        assert house.sessions.view("one").last == last
+        await works("one")
+        told = [line.content for line in await house.sessions.page("one", after=last)]
+        assert told[0] == "add a login"
+        assert "by one" in told
+
+
+async def test_the_newest_number_of_a_feed_is_one_that_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("colony_core.sessions.feed.MOST_REST_SECONDS", 3600.0)
+    monkeypatch.setattr("colony_core.sessions.feed.REST_SECONDS", 3600.0)
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        await agent.scene()
+        before = house.sessions.view("hello").last
+        await house.sessions.report("hello", "I have begun", status="progress")
+        assert house.sessions.view("hello").last == before
+        await house.sessions.feed.flush()
+        assert house.sessions.view("hello").last > before
+        assert ("report", "I have begun") in await lines_of(house)
+
+
 async def test_a_feed_is_followed_from_a_cursor_without_a_gap(tmp_path: Path) -> None:
     agent = PlayedBackend()
     async with house_at(tmp_path, agent) as house:
