@@ -15,8 +15,13 @@ FIRST_SECONDS, MOST_SECONDS = 30.0, 600.0
 """How long a pause is where the vendor names no moment: the first one, each next one twice as long, up to the longest."""
 LONGEST_SECONDS = 8 * 86400.0
 SLACK_SECONDS = 1.0
-_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY")
-_ADDRESSES = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL")
+_KEYS = (
+    *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
+    *("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENROUTER_API_KEY"),
+    *("AWS_ACCESS_KEY_ID", "AWS_BEARER_TOKEN_BEDROCK", "AWS_PROFILE", "ANTHROPIC_VERTEX_PROJECT_ID"),
+)
+_PLACES = ("ANTHROPIC_BASE_URL", "OPENAI_BASE_URL", "CLAUDE_CONFIG_DIR", "CODEX_HOME")
+"""Where the model is, and where somebody's login lies."""
 
 
 class Pauses:
@@ -61,6 +66,6 @@ class Pauses:
 
 def account_of(backend: str, user: str, environment: Mapping[str, str]) -> str:
     """Which account an agent uses, as far as that can be told: the same words for the same account, and no key in them."""
-    told = "\0".join(environment.get(name, "") for name in (*_KEYS, *_ADDRESSES))
+    told = "\0".join(environment.get(name, "") for name in (*_KEYS, *_PLACES))
     digest = hashlib.blake2b(told.encode(), digest_size=6, person=b"colony-account").hexdigest()
     return f"{backend}:{user}:{digest}"

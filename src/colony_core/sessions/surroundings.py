@@ -45,11 +45,39 @@ KEYS = frozenset(
     }
 )
 """What an agent may find of its user's environment besides what every process gets: its keys, and the ways to its model."""
+CLOUDS: Mapping[str, frozenset[str]] = {
+    "CLAUDE_CODE_USE_BEDROCK": frozenset(
+        {
+            "ANTHROPIC_BEDROCK_BASE_URL",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_BEARER_TOKEN_BEDROCK",
+            "AWS_PROFILE",
+            "AWS_REGION",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+        }
+    ),
+    "CLAUDE_CODE_USE_VERTEX": frozenset(
+        {
+            "ANTHROPIC_VERTEX_BASE_URL",
+            "ANTHROPIC_VERTEX_PROJECT_ID",
+            "CLOUD_ML_REGION",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+        }
+    ),
+}
+"""What it may find as well where its model is at a cloud: those keys open much else, and are nobody's to hand out otherwise."""
 
 
-def agent_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What is passed on to agents of an environment; everything else may be a secret that is none of theirs."""
-    return {name: value for name, value in environ.items() if name in KEYS}
+def agent_environment(environ: Mapping[str, str], *, beneath: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What is passed on to agents of an environment; everything else may be a secret that is none of theirs.
+
+    Which cloud the model is at may also be said in what lies `beneath`, never the other way round: a project's file does not open
+    the keys of whoever runs the daemon.
+    """
+    told = {**(beneath or {}), **environ}
+    clouds = [names for flag, names in CLOUDS.items() if told.get(flag, "0").lower() not in ("", "0", "false")]
+    return {name: value for name, value in environ.items() if name in KEYS.union(*clouds)}
 
 
 async def environment_of(colony: Colony, base: Mapping[str, str]) -> dict[str, str]:
@@ -62,7 +90,7 @@ async def environment_of(colony: Colony, base: Mapping[str, str]) -> dict[str, s
         found = {name: value for name, value in found.items() if name.lower() not in PROXY_VARIABLES}
     if await trio.Path(colony.source, DOTENV).is_file():
         with_dotenv = await trio.to_thread.run_sync(_dotenv, Path(colony.source))
-        found |= agent_environment(with_dotenv)
+        found |= agent_environment(with_dotenv, beneath=found)
     return found
 
 
