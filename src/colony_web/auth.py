@@ -84,8 +84,8 @@ class Door:
         headers = Headers(scope["headers"])
         peer: Peer | None = (scope.get("state") or {}).get(PEER)
         allowed = allowed_hosts(self._house.config, scope.get("server"), over_socket=peer is not None)
-        allowed |= {authority for origin in self._origins for authority in (origin[1:], _plain(origin))}
-        check_host(headers, allowed)
+        further = {authority for origin in self._origins for authority in (origin[1:], _plain(origin))}
+        check_host(headers, allowed | further)
         check_origin(headers, allowed, self._origins)
         asked = parse_authority(headers.all("host")[0])
         scope[SECURE] = any(origin[0] == "https" and asked in (origin[1:], _plain(origin)) for origin in self._origins)
@@ -192,12 +192,12 @@ def check_host(headers: Headers, allowed: set[Authority]) -> None:
         raise NotAllowed(
             "wrong-host",
             f"this is not the host that was asked for: {shown}",
-            "call Colony by localhost, 127.0.0.1 or its configured address, with its port",
+            "call Colony by localhost, 127.0.0.1 or its configured address, with its port; server.origins takes further ones",
         )
 
 
 def check_origin(headers: Headers, allowed: set[Authority], origins: Collection[tuple[str, str, int]]) -> None:
-    """Raises NotAllowed where a page of another site asks."""
+    """Raises NotAllowed where a page of another site asks; what a name serves by plain HTTP is one, where `origins` say HTTPS."""
     for site in headers.all("sec-fetch-site"):
         if site not in ("same-origin", "none"):
             raise NotAllowed("foreign-origin", "pages of other sites may not ask Colony", "open Colony's own page")

@@ -157,6 +157,17 @@ def test_a_further_origin_is_let_in_by_name(house: CardboardHouse) -> None:
         door.admit(scope | {"headers": [(b"host", b"colony.example:8000")]})
 
 
+@pytest.mark.parametrize("value", ["http://colony.example", "http://colony.example:443", "https://colony.example:8443"])
+def test_a_page_that_anybody_on_the_way_can_forge_is_not_that_of_a_name_behind_tls(
+    house: CardboardHouse, value: str
+) -> None:
+    door = Door(house, origins=["https://colony.example"])
+    scope = {"type": "http", "method": "GET", "path": "/docs", "server": ("127.0.0.1", PORT)}
+    with pytest.raises(NotAllowed) as error:
+        door.admit(scope | {"headers": [(b"host", b"colony.example"), (b"origin", value.encode())]})
+    assert error.value.code == "foreign-origin"
+
+
 def test_an_origin_that_is_none_is_the_callers_mistake(house: CardboardHouse) -> None:
     with pytest.raises(ValueError, match="expected an origin"):
         Door(house, origins=["colony.example"])
