@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 from quart_trio import QuartTrio
 
 from colony_core.access import house_owner
-from colony_core.config import Access
+from colony_core.config import Access, Server
 from colony_web import create_app
 from colony_web.auth import FAILURES, PEER
 
@@ -49,6 +50,26 @@ async def test_a_link_becomes_a_cookie_once(app: QuartTrio) -> None:
     assert await code_of(await app.test_client().get(path)) == (401, "login-code-unknown")
     headers = {"Cookie": f"a=b; {said[0]}; c=d"}
     assert (await app.test_client().get("/api/colonies", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("bound", "origins", "begins"),
+    [
+        ("http://127.0.0.1:8000", (), "http://127.0.0.1:8000/login?code="),
+        ("http://127.0.0.1:8000", ("http://box.lan:8000",), "http://127.0.0.1:8000/login?code="),
+        ("http://127.0.0.1:8000", ("http://box.lan", "https://colony.example"), "https://colony.example/login?code="),
+        ("http://0.0.0.0:8000", (), "http://localhost:8000/login?code="),
+        ("http://[::]:8000", (), "http://localhost:8000/login?code="),
+    ],
+)
+async def test_the_link_leads_to_where_a_browser_finds_us(
+    house: CardboardHouse, monkeypatch: pytest.MonkeyPatch, bound: str, origins: tuple[str, ...], begins: str
+) -> None:
+    system = attrs.evolve(house.system(), api_url=bound)
+    monkeypatch.setattr(house, "system", lambda: system)
+    object.__setattr__(house.config, "server", Server(origins=origins))
+    answer = await create_app(house).test_client().post("/api/logins", scope_base=SOCKET)
+    assert (await answer.get_json())["url"].startswith(begins)
 
 
 async def test_who_logged_in_is_written_down(app: QuartTrio, house: CardboardHouse) -> None:

@@ -1,5 +1,7 @@
 """A browser's way in: a link with a one-time code, and the way out."""
 
+import re
+
 from quart import Response, request
 
 from colony_core.access import CODE_SECONDS, PEOPLE
@@ -15,10 +17,18 @@ async def create_login(house: House, call: Call) -> Reply:
     if call.identity.browser:
         raise NotAllowed("session-makes-no-login", "a browser's session makes no further ones", "colony login")
     path = f"{request.root_path}/login?code={house.logins.issue(call.identity)}"
-    base = house.system().api_url or f"http://localhost:{house.config.server.port}"
-    view = LoginView(url=f"{base}{path}", path=path, seconds=CODE_SECONDS)
+    view = LoginView(url=f"{_address(house)}{path}", path=path, seconds=CODE_SECONDS)
     stored = LoginView(url="", path="", seconds=0.0)
     return Reply(value=view, stored=stored, headers={"Cache-Control": "no-store"})
+
+
+def _address(house: House) -> str:
+    """Where a browser finds us: behind TLS, if something does that for us. Nobody is at the address that stands for all addresses."""
+    secure = [origin for origin in house.config.server.origins if origin.startswith("https://")]
+    if secure:
+        return secure[0]
+    found = house.system().api_url or f"http://localhost:{house.config.server.port}"
+    return re.sub(r"//(0\.0\.0\.0|\[::\]):", "//localhost:", found)
 
 
 async def end_login(house: House, call: Call) -> Response:

@@ -1,0 +1,81 @@
+"""The API under a name of its own, behind a front with TLS that its owner configured, as docs/previews.md says."""
+
+import socket
+import ssl
+from http.client import HTTPResponse
+from pathlib import Path
+
+import pytest
+from tests.core.routing.caddies import Caddy, free_port, running_caddy
+
+from colony_core.remote import calls
+
+from .api import UPGRADE
+from .driver import Daemon
+
+pytestmark = [pytest.mark.kernel, pytest.mark.caddy, pytest.mark.slow]
+
+NAME = "colony.example.test"
+
+
+def front(port: int, api: int) -> dict[str, object]:
+    """What the guide's Caddyfile means to Caddy, with a certificate of its own and on a port that anybody may have."""
+    proxy = {"handler": "reverse_proxy", "upstreams": [{"dial": f"127.0.0.1:{api}"}]}
+    server = {
+        "listen": [f"127.0.0.1:{port}"],
+        "automatic_https": {"disable_redirects": True},
+        "routes": [{"match": [{"host": [NAME]}], "handle": [proxy]}],
+    }
+    issuers = {"automation": {"policies": [{"subjects": [NAME], "issuers": [{"module": "internal"}]}]}}
+    return {"apps": {"http": {"servers": {"api": server}}, "tls": issuers}}
+
+
+def ask(caddy: Caddy, port: int, target: str, *lines: str, method: str = "GET") -> tuple[int, str]:
+    """Status, and the cookie that is set, over TLS whose certificate is held to the front's own authority."""
+    trust = ssl.create_default_context(cafile=str(caddy.folder / "data/caddy/pki/authorities/local/root.crt"))
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as stream,
+        trust.wrap_socket(stream, server_hostname=NAME) as line,
+    ):
+        line.sendall("\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {NAME}:{port}", *lines, "", ""]).encode())
+        with HTTPResponse(line, method=method) as answer:
+            answer.begin()
+            return answer.status, answer.headers.get("Set-Cookie", "")
+
+
+def test_a_browser_logs_in_looks_and_changes_things_under_the_name_of_the_front(tmp_path: Path) -> None:
+    port = free_port()
+    ours = f"https://{NAME}:{port}"
+    daemon = Daemon(tmp_path)
+    daemon.environment["COLONY_SERVER__ORIGINS"] = ours
+    with daemon.running():
+        api = int(daemon.send(calls.system())["api_url"].rpartition(":")[2])
+        daemon.spawn("app", '[services.idle]\ncommand = ["sleep", "600"]\n')
+        daemon.until_ready("app")
+        (tmp_path / "caddy").mkdir()
+        with running_caddy(tmp_path / "caddy", front(port, api)) as caddy:
+            link = daemon.cli("login", "-q").stdout.strip()
+            assert link.startswith(f"{ours}/login?code=")
+            status, said = ask(caddy, port, link.removeprefix(ours))
+            assert status == 303
+            assert said.startswith("__Host-colony_session=")
+            assert said.endswith("; Secure")
+            cookie, upgrade = (
+                f"Cookie: {said.partition(';')[0]}",
+                [f"{name}: {value}" for name, value in UPGRADE.items()],
+            )
+            assert ask(caddy, port, "/api/colonies", cookie)[0] == 200
+            assert ask(caddy, port, "/ws", cookie, f"Origin: {ours}", *upgrade)[0] == 101
+            assert ask(caddy, port, "/ws", cookie, f"Origin: http://{NAME}:{port}", *upgrade)[0] == 403
+            stop = ("/api/colonies/app/stop", cookie, f"Origin: {ours}")
+            assert ask(caddy, port, *stop, method="POST")[0] == 403
+            assert ask(caddy, port, *stop, "Colony-Request: 1", method="POST")[0] == 202
+            daemon.until(lambda: daemon.colony("app")["state"] == "stopped", "it is stopped")
+            token = daemon.send(calls.mint_token("afar"))["token"]
+            assert ask(caddy, port, "/api/system", f"Authorization: Bearer {token}")[0] == 200
+            (entry,) = [
+                each
+                for each in daemon.send(calls.audit(after=0))
+                if each["path"].endswith("/stop") and each["status"] == 202
+            ]
+            assert (entry["source"], entry["target"]) == ("127.0.0.1", "app")
