@@ -12,12 +12,13 @@ what keeps a repository from running programs of its own in `safety`; both run t
     await workspaces.merge(colony_id, MergeRequest())
 """
 
+from .losses import Loss
 from .records import WorkspaceRecord
 from .records import add_workspace as record_workspace
 from .sources import PROJECT_PATTERN
 from .tools import Tools, find_tools
 from .tools import shown as shown_version
-from .workspaces import Kind, Loss, Workspaces
+from .workspaces import Kind, Workspaces
 
 __all__ = [
     "PROJECT_PATTERN",

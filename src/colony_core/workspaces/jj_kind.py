@@ -8,9 +8,11 @@ import attrs
 from colony_core.errors import Broken
 from colony_core.processes import KeeperLost
 
+from .founding import ensure_jj
+from .gitwords import conflict_hunks
 from .hands import Git, Jj, open_git
 from .kinds import BY_DEFAULT, Snapshot, check_there, conflicted, nothing_to_describe, own_branch
-from .repository import MOST_CONFLICT_BYTES, Repository, Trial, conflict_hunks
+from .repository import MOST_CONFLICT_BYTES, Repository, Trial
 
 _STATE = (
     'commit_id ++ "\\n" ++ if(empty, "", "full") ++ "\\n" ++ if(conflict, "conflict", "") ++ "\\n" '
@@ -54,7 +56,7 @@ class JjWorkspace:
         self._label = name if name != "default" else "colony-default"
 
     async def make(self, commit: str) -> tuple[str, ...]:
-        await self.repository.ensure_jj()
+        await ensure_jj(self.repository)
         jj = await self.repository.jj()
         shared = await self.repository.git()
         await shared("worktree", "prune")

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from colony_core.errors import Broken, TooSlow
-from colony_core.processes import Keeper, KeeperLost, Launch, User
+from colony_core.processes import Keeper, KeeperLost, Launch, Process, User
 
 KEY = "vcs-"
 LABEL = "vcs"
@@ -77,20 +77,10 @@ async def run_program(
     where the keeper died under it: what became of it is to be looked up.
     """
     keeper = await get_keeper()
-    theirs, ours = _pipes()
     key = f"{KEY}{secrets.token_hex(6)}"
-    launch = Launch(key=key, argv=tuple(argv), cwd=str(cwd), env=env, label=LABEL, user=user, umask=0o022, stdio=theirs)
-    try:
-        process = await keeper.start(launch)
-    except BaseException:
-        for fd in ours:
-            os.close(fd)
-        raise
-    finally:
-        for fd in theirs:
-            os.close(fd)
+    launch = Launch(key=key, argv=tuple(argv), cwd=str(cwd), env=env, label=LABEL, user=user, umask=0o022)
+    process, streams = await _started(keeper, launch)
     said, complained = _Heard(most), _Heard(2**16)
-    streams = [trio.lowlevel.FdStream(fd) for fd in ours]
     try:
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
@@ -108,6 +98,21 @@ async def run_program(
             stream.close()
         with trio.CancelScope(shield=True):
             await _see_off(keeper, key)
+
+
+async def _started(keeper: Keeper, launch: Launch) -> tuple[Process, list[trio.lowlevel.FdStream]]:
+    """A program with our ends of its three pipes."""
+    theirs, ours = _pipes()
+    try:
+        process = await keeper.start(attrs.evolve(launch, stdio=theirs))
+    except BaseException:
+        for fd in ours:
+            os.close(fd)
+        raise
+    finally:
+        for fd in theirs:
+            os.close(fd)
+    return process, [trio.lowlevel.FdStream(fd) for fd in ours]
 
 
 async def end_leftovers(keeper: Keeper) -> None:

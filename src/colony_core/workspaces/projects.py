@@ -20,6 +20,7 @@ from colony_core.store import Store
 from colony_core.supervision import ChildSpec, DynamicSupervisor, NoSuchChild, Restart, Status
 
 from . import records
+from .founding import fill
 from .hands import Hands
 from .include import author_of
 from .places import (
@@ -270,7 +271,7 @@ class Projects:
                 await check_entered(half, hands)
                 author = await author_of(hands, half)
                 repository = Repository(attrs.evolve(hands, author=author), half, _source_of(record))
-                await repository.fill(hear=_Progress(partial(self._progress, name)))
+                await fill(repository, hear=_Progress(partial(self._progress, name)))
                 half.rename(final)
                 return author
             except KeeperLost:

@@ -11,25 +11,19 @@ from pathlib import Path
 import attrs
 
 from colony_core import clock
-from colony_core.errors import Broken, ColonyError, Invalid, NotFound, Unreachable, WrongState
-from colony_core.views import CommitView, DiffView, FileChangeView
+from colony_core.errors import ColonyError, NotFound, WrongState
+from colony_core.views import CommitView, DiffView
 
+from .gitwords import changes, commit_view, conflict_hunks, far_away
 from .hands import Git, Hands, Jj, open_git
 from .programs import NETWORK_SECONDS, Ran, failure
 from .sources import Source, check_ref, is_commit
 
-GIT_DIR, JJ_DIR, JJ_READY, HOME = "repo.git", ".jj", "colony-ready", "home"
+GIT_DIR, HOME = "repo.git", "home"
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-BEGINNING = "Begin\n\nThis repository was empty; Colony has made this commit so that work can begin from it.\n"
 MOST_PATCH_BYTES = 2 * 2**20
 MOST_CONFLICT_BYTES = 2**15
 MOST_COMMITS = 1000
-CONTEXT_LINES = 3
-NOBODY_THERE = re.compile(
-    r"could not resolve host|connection (refused|timed out|reset)|network is unreachable|could not read from remote"
-    r"|no route to host|unable to access|operation timed out|host key verification",
-    re.IGNORECASE,
-)
 
 
 @attrs.frozen(kw_only=True)
@@ -76,74 +70,12 @@ class Repository:
         git = await self.git()
         return Jj(hands=self.hands, folder=folder or self.folder, home=self.home, settings=git.settings)
 
-    # ---- making it
-
-    async def fill(self, *, hear: Callable[[bytes], object] | None = None) -> None:
-        """Makes the repository in its folder, which is there and empty, and fetches everything. Not atomic: done apart, then moved."""
-        await self.hands.do("mkdir", "--", str(self.home), cwd=self.folder, what="no room for the repository")
-        plain = Git(hands=self.hands, git_dir=self.git_dir, work_tree=None, home=self.home, settings={})
-        await self.hands.do("mkdir", "--", str(self.git_dir), cwd=self.folder, what="no room for the repository")
-        await plain("init", "--quiet", "--bare", "--initial-branch=main", what="git made no repository")
-        git = await self.git()
-        await git("config", "remote.origin.url", self.source.url)
-        await git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
-        head = await self._far(git, "ls-remote", "--symref", "--end-of-options", self.source.url, "HEAD")
-        await self.fetch(hear=hear)
-        found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", head.text, re.MULTILINE)
-        await self._set_default(git, found[1] if found else "main")
-
-    async def _set_default(self, git: Git, name: str) -> None:
-        """The default branch, with a first commit where there is none."""
-        check_ref(name)
-        await git("symbolic-ref", "HEAD", f"refs/heads/{name}")
-        if await self.commit_of(git, f"refs/remotes/origin/{name}") is None:
-            heads = (await git("for-each-ref", "--format=%(refname:lstrip=3)", "refs/remotes/origin")).text.split()
-            name = heads[0] if heads else await self._unborn(git)
-            await git("symbolic-ref", "HEAD", f"refs/heads/{name}")
-            if not heads:
-                await git("update-ref", f"refs/heads/{name}", await self.beginning(git), "")
-                return
-        await git("update-ref", f"refs/heads/{name}", f"refs/remotes/origin/{name}")
-
-    async def _unborn(self, git: Git) -> str:
-        """What an empty repository will call its branch: git tells that to a clone alone."""
-        folder = self.folder / "empty.git"
-        await self._far(git, "clone", "--quiet", "--bare", "--end-of-options", self.source.url, str(folder))
-        empty = attrs.evolve(git, git_dir=folder)
-        name = (await empty("symbolic-ref", "--short", "HEAD")).text
-        await self.hands.do("rm", "-rf", "--", str(folder), cwd=self.folder, what=f"{folder} stays")
-        return check_ref(name)
-
-    async def beginning(self, git: Git) -> str:
-        """The one first commit of every empty repository, so that all that begins with it has it in common."""
-        when = "2000-01-01T00:00:00Z"
-        who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER")
-               for what, value in (("NAME", "Colony"), ("EMAIL", "colony@localhost"), ("DATE", when))}  # fmt: skip
-        tree = (await git("mktree")).text
-        return (await git("commit-tree", tree, stdin=BEGINNING.encode(), env=who)).text
-
-    async def ensure_jj(self) -> None:
-        """Puts a repository of jj's beside the bare one, if there is none yet or only half of one."""
-        ready = self.folder / JJ_DIR / JJ_READY
-        if ready.exists():
-            return
-        await self.hands.do("rm", "-rf", "--", JJ_DIR, cwd=self.folder, what="half a jj repository stays")
-        # Nothing is to be checked out here: so HEAD is nowhere for the moment, and whatever lies in the folder is ignored.
-        await self.hands.do("tee", "--", ".gitignore", cwd=self.folder, what="no room for the repository", stdin=b"*\n")
-        git = await self.git()
-        head = (await git("symbolic-ref", "HEAD")).text
-        await git("symbolic-ref", "HEAD", "refs/heads/colony/nowhere")
-        try:
-            jj = Jj(hands=self.hands, folder=self.folder, home=self.home, settings=git.settings)
-            await jj("git", "init", "--git-repo", GIT_DIR, str(self.folder), new=True, what="jj made no repository")
-        finally:
-            await git("symbolic-ref", "HEAD", head)
-        await self.hands.do("touch", "--", str(ready), cwd=self.folder, what="no room for the repository")
+    # ---- its origin
 
     async def fetch(self, *, hear: Callable[[bytes], object] | None = None) -> None:
         """Brings what the project's origin has. Raises Unreachable, Broken."""
         git = await self.git()
-        await self._far(
+        await self.far(
             git, "fetch", "--quiet" if hear is None else "--progress", "--no-write-fetch-head", "--no-recurse-submodules",
             "--no-auto-maintenance", "--prune", "--end-of-options", self.source.url, "+refs/heads/*:refs/remotes/origin/*",
             "+refs/tags/*:refs/tags/*", hear=hear,
@@ -161,14 +93,15 @@ class Repository:
         elif await self.has(git, far, near) and branch not in await self.checked_out(git):
             await git("update-ref", f"refs/heads/{branch}", far, near)
 
-    async def _far(self, git: Git, *args: str, hear: Callable[[bytes], object] | None = None) -> Ran:
+    async def far(self, git: Git, *args: str, hear: Callable[[bytes], object] | None = None) -> Ran:
+        """Runs git where it speaks to the origin. Raises Unreachable, Broken, WrongState."""
         return await git.far(
             *args,
             seconds=NETWORK_SECONDS,
             files=self.source.kind == "path",
             what=f"{self.source.url} was not reached",
             hear=hear,
-            error=lambda ran: _far_away(ran, self.source),
+            error=lambda ran: far_away(ran, self.source),
         )
 
     # ---- looking
@@ -242,7 +175,7 @@ class Repository:
             base=base,
             commit=tip,
             target=target,
-            files=_changes(counted.words, named.words),
+            files=changes(counted.words, named.words),
             patch=patch.out.decode(errors="replace"),
             cut=patch.cut,
         )
@@ -254,7 +187,7 @@ class Repository:
             "log", "--no-show-signature", "--topo-order", "-z", f"--max-count={MOST_COMMITS}",
             "--format=%H%x1f%an%x1f%aI%x1f%B", tip, *not_base, "--",
         )  # fmt: skip
-        return tuple(_commit_view(record) for record in ran.words)
+        return tuple(commit_view(record) for record in ran.words)
 
     # ---- changing
 
@@ -311,83 +244,8 @@ class Repository:
         """Puts a commit onto a branch of the origin. With `replaces` what we have pushed there before may go. Raises Unreachable."""
         known = await self.commit_of(git, f"refs/remotes/origin/{branch}")
         lease = [f"--force-with-lease=refs/heads/{branch}:{known or ''}"] if replaces else []
-        await self._far(
+        await self.far(
             git, "push", "--quiet", "--no-verify", "--no-recurse-submodules", "--receive-pack=git-receive-pack", *lease,
             "--end-of-options", self.source.url, f"{commit}:refs/heads/{branch}",
         )  # fmt: skip
         await git("update-ref", f"refs/remotes/origin/{branch}", commit)
-
-
-def conflict_hunks(text: str) -> str:
-    """The parts of a file that are in conflict, with some lines around each."""
-    lines = text.splitlines()
-    wanted: set[int] = set()
-    inside = False
-    for number, line in enumerate(lines):
-        if line.startswith("<<<<<<<"):
-            inside = True
-            wanted.update(range(max(number - CONTEXT_LINES, 0), number))
-        if inside:
-            wanted.add(number)
-        if line.startswith(">>>>>>>"):
-            inside = False
-            wanted.update(range(number, min(number + CONTEXT_LINES + 1, len(lines))))
-    return "\n".join(lines[number] for number in sorted(wanted))
-
-
-def _far_away(ran: Ran, source: Source) -> ColonyError | None:
-    """An origin that does not answer, as against one that refuses."""
-    said = ran.errors
-    if "denyCurrentBranch" in said or "refusing to update checked out branch" in said:
-        return WrongState(
-            "origin-checked-out",
-            f"{source.url} has this branch checked out and takes no push to it",
-            "push another branch, or fetch from the project's folder there",
-        )
-    if "stale info" in said or "[rejected]" in said or "non-fast-forward" in said:
-        return WrongState("push-rejected", f"{source.url} has other work on this branch", "push to another branch")
-    problem = failure(ran, f"{source.url} was not reached")
-    if NOBODY_THERE.search(said):
-        return Unreachable("origin-unreachable", problem.message, "is the address right, and may you read it?")
-    return Broken("origin-refused", problem.message, "try the same with git itself")
-
-
-def _changes(counted: list[str], named: list[str]) -> tuple[FileChangeView, ...]:
-    """Files from `--numstat -z` and `--name-status -z`; both say a rename in three parts."""
-    status: dict[str, str] = {}
-    rest = iter(named)
-    for word in rest:
-        letter = word[:1]
-        path = next(rest)
-        status[next(rest) if letter in "RC" else path] = letter
-    found = []
-    rest = iter(counted)
-    for word in rest:
-        added, removed, path = word.split("\t", 2)
-        if not path:
-            next(rest)
-            path = next(rest)
-        found.append(
-            FileChangeView(
-                path=path.encode(errors="surrogateescape").decode(errors="replace"),
-                status=status.get(path, "M"),
-                added=None if added == "-" else int(added),
-                removed=None if removed == "-" else int(removed),
-            )
-        )
-    return tuple(found)
-
-
-def _commit_view(record: str) -> CommitView:
-    commit, author, at, message = record.strip("\n").split("\x1f", 3)
-    if not is_commit(commit):
-        raise Invalid("vcs-failed", "git's answer is not understood", "is this git a usual one?")
-    text = message.encode(errors="surrogateescape").decode(errors="replace").strip()
-    return CommitView(
-        id=commit,
-        change_id=None,
-        author=author,
-        at=clock.rfc3339(clock.parse_rfc3339(at)),
-        message=text,
-        uncommitted=False,
-    )

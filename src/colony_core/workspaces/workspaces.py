@@ -2,12 +2,14 @@
 
 Each verb is one piece of work on one workspace at a time; what changes refs of the shared repository waits for the project's lock besides.
 What a colony had is kept under `refs/colony/<name>/<time>` before anything could lose it.
+
+The file is long because every verb that others have of workspaces stands in it, with its locks, its record and its news.
 """
 
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,14 +19,13 @@ import trio
 from colony_core import clock
 from colony_core.bus import Bus
 from colony_core.config import Config
-from colony_core.errors import AlreadyExists, Broken, ColonyError, Invalid, NotFound, WrongState
+from colony_core.errors import AlreadyExists, Broken, NotFound, WrongState
 from colony_core.events import WorkspaceChanged
 from colony_core.processes import KeeperLost
 from colony_core.store import Store
 from colony_core.supervision import DynamicSupervisor
 from colony_core.views import (
     CommitView,
-    ConflictView,
     DiffView,
     MergeRequest,
     MergeView,
@@ -37,40 +38,23 @@ from colony_core.views import (
 )
 
 from . import records
+from .founding import beginning
 from .git_kind import GitWorkspace
-from .hands import open_git
-from .include import copy_included, fetch_submodules, lfs_note
 from .jj_kind import JjWorkspace, unnamed_heads
-from .kinds import Workspace, conflicted, is_there, own_branch
-from .nested import holding_work
-from .places import clear_folder, keeper_of, make_folder, repo_folder, workspace_folder
+from .kinds import Workspace, is_there
+from .losses import Loss, would_be_lost
+from .making import make_workspace
+from .places import clear_folder, keeper_of, repo_folder, workspace_folder
 from .programs import GetKeeper, end_leftovers
 from .projects import Projects
 from .records import ProjectRecord, WorkspaceRecord
 from .repository import MOST_PATCH_BYTES, Repository
-from .sources import check_ref, is_commit
+from .sources import check_ref
 from .tools import Tools
+from .work import Work
 
 Kind = Literal["auto", "jj", "git"]
 logger = logging.getLogger("colony.workspaces")
-
-MOST_LOST = 20
-"""So many commits and files are named where work would be lost."""
-
-
-@attrs.frozen(kw_only=True)
-class Loss:
-    """Work that exists nowhere else: commits, as one line each, and files with changes that nobody has committed.
-
-    `repositories` are folders within the workspace that hold work of their own, which no ref of ours can keep.
-    """
-
-    commits: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    repositories: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.commits or self.files or self.repositories)
 
 
 class Workspaces:
@@ -139,12 +123,12 @@ class Workspaces:
         if record.state == "ready" and confirm != name:
             repository = self.projects.repository(name)
             git = await repository.git()
-            begin = await repository.beginning(git)
+            begin = await beginning(git)
             only = await git("log", "--format=%h %s", "--max-count=100", "--branches", "--glob=refs/colony/*",
                              *await unnamed_heads(repository), "--not", "--remotes", "--tags", begin)  # fmt: skip
             lost = only.text.splitlines()
             if lost:
-                raise _would_be_lost(name, Loss(commits=tuple(lost)), f"colony project rm {name} --discard {name}")
+                raise would_be_lost(name, Loss(commits=tuple(lost)), f"colony project rm {name} --discard {name}")
         await self.projects.remove(name)
         for each in [each for each in self._records.values() if each.project == name]:
             del self._records[each.colony_id]
@@ -228,208 +212,63 @@ class Workspaces:
             repository = await self.projects.ready(record.project, tell)
             tell(f"makes a workspace of {record.project}")
             async with self.projects.lock(record.project):
-                made = await self._make(record, repository)
+                kind = self._kind(record)
+                colocated = kind == "jj" and self.projects.tools.colocates
+                record = attrs.evolve(record, kind=kind, colocated=colocated)
+                workspace = self._workspace(record, repository)
+                freshen = partial(self.projects.freshen, repository, record.project)
+                made = await make_workspace(record, repository, workspace, freshen)
             if then is not None:
                 await then()
             await self._change(made)
         self._tell(made, "made", _word(made))
         return _word(made)
 
-    async def _make(self, record: WorkspaceRecord, repository: Repository) -> WorkspaceRecord:
-        path = Path(record.path)
-        kind = self._kind(record)
-        colocated = kind == "jj" and self.projects.tools.colocates
-        workspace = self._workspace(attrs.evolve(record, kind=kind, colocated=colocated), repository)
-        notes: list[str] = []
-        last = await workspace.last() if record.is_made else None
-        if last is not None:
-            commit, base, target = last, record.base, record.target
-            notes.append("it was deleted by hand, and is made anew from its last commit")
-        else:
-            notes.append(await self.projects.freshen(repository, record.project))
-            found = await repository.base(record.branch)
-            if record.branch is None:
-                await repository.follow(found.target)
-                found = await repository.base(None)
-            commit, base, target = found.commit, found.commit, found.target
-        await clear_folder(path, repository.hands)
-        make_folder(path, repository.hands.user)
-        notes += await workspace.make(commit)
-        source = Path(repository.source.url) if repository.source.kind == "path" else repository.folder
-        await copy_included(repository, source, path)
-        if kind == "git" or colocated:
-            git_dir = repository.git_dir / "worktrees" / path.name
-            git = await open_git(repository.hands, git_dir, home=repository.home, work_tree=path)
-            notes += await fetch_submodules(git, path, repository.source)
-        elif (path / ".gitmodules").is_file():
-            notes.append("submodules are not checked out: only jj works in this workspace")
-        notes += lfs_note(path)
-        return attrs.evolve(
-            record,
-            kind=kind,
-            state="ready",
-            target=target,
-            base=base,
-            colocated=colocated,
-            notes=tuple(note for note in notes if note),
-        )
+    # ---- its work, as `Work` says of each
 
     async def diff(self, colony_id: str, *, cut: int = MOST_PATCH_BYTES) -> DiffView:
         """What the colony changed since its work and its target parted, committed or not."""
-        async with self._at_work(colony_id) as (record, repository, workspace):
-            tip = (await workspace.snapshot()).commit
-            git = await repository.git()
-            base = await self._parted(record, repository, tip)
-            return await repository.diff(git, base, tip, colony=record.colony, target=record.target, cut=cut)
+        async with self._at_work(colony_id) as work:
+            return await work.diff(cut=cut)
 
     async def fingerprint(self, colony_id: str) -> str | None:
-        """A hash of what the colony changed since its work began, committed or not, merged or not: the same for the same difference.
-
-        None where it has no workspace.
-        """
+        """A hash of what the colony changed since its work began, committed or not, merged or not. None where it has no workspace."""
         if self.view(colony_id) is None:
             return None
-        async with self._at_work(colony_id) as (record, repository, workspace):
-            tip = (await workspace.snapshot()).commit
-            git = await repository.git()
-            trees = [await repository.tree_of(git, each) for each in (record.base, tip)]
-        return hashlib.blake2b(" ".join(trees).encode(), digest_size=20).hexdigest()
+        async with self._at_work(colony_id) as work:
+            return await work.fingerprint()
 
     async def history(self, colony_id: str) -> tuple[CommitView, ...]:
         """The commits of the colony's own, the newest first; what nobody has committed stands before them."""
-        async with self._at_work(colony_id) as (record, repository, workspace):
-            snapshot = await workspace.snapshot()
-            git = await repository.git()
-            base = await self._parted(record, repository, snapshot.commit)
-            commits = await repository.history(git, base, snapshot.commit)
-            changes = await workspace.change_ids([commit.id for commit in commits])
-        return tuple(
-            attrs.evolve(
-                commit,
-                change_id=changes.get(commit.id),
-                uncommitted=snapshot.dirty and commit.id == snapshot.commit,
-            )
-            for commit in commits
-        )
+        async with self._at_work(colony_id) as work:
+            return await work.history()
 
     async def describe(self, colony_id: str, message: str) -> CommitView:
         """Gives the newest change a message; what is not committed is by that. Raises WrongState (`nothing-to-describe`)."""
-        async with self._at_work(colony_id) as (_, repository, workspace):
-            commit = await workspace.describe(_message(message))
-            git = await repository.git()
-            parent = await repository.commit_of(git, f"{commit}^")
-            [view] = (await repository.history(git, parent or commit, commit))[:1] or [None]
-            assert view is not None, "a commit is in its own history"
-            changes = await workspace.change_ids([commit])
-        return attrs.evolve(view, change_id=changes.get(commit))
+        async with self._at_work(colony_id) as work:
+            return await work.describe(message)
 
     async def merge(self, colony_id: str, request: MergeRequest) -> MergeView:
-        """Merges the colony's work into its target, or another branch; what is not committed is, before.
-
-        Tried first, on objects alone: with conflicts nothing moves, and WrongState (`merge-conflict`) holds them, as git or jj shows them.
-        """
-        async with self._at_work(colony_id) as (record, repository, workspace):
-            target = check_ref(request.target) if request.target else record.target
-            async with self.projects.lock(record.project):
-                git = await repository.git()
-                await repository.follow(target)
-                old = await repository.commit_of(git, f"refs/heads/{target}")
-                if old is None:
-                    raise NotFound(
-                        "branch-not-found", f"{record.project} has no branch {target}", "name another target"
-                    )
-                if request.dry_run:
-                    snapshot = await workspace.snapshot()
-                    if snapshot.conflicted:
-                        raise conflicted(record.colony, "nobody has resolved them")
-                    tip = snapshot.commit
-                else:
-                    tip = await workspace.save(request.message and _message(request.message))
-                plan = await self._plan_merge(record, repository, workspace, request, target, old, tip)
-                if request.dry_run or plan.outcome == "nothing":
-                    return plan
-                await repository.move(git, target, plan.commit, old)
-                await workspace.told()
-        self._tell(record, "merged", f"{plan.commit[:12]} into {target}")
-        return plan
-
-    async def _plan_merge(
-        self, record: WorkspaceRecord, repository: Repository, workspace: Workspace, request: MergeRequest,
-        target: str, old: str, tip: str,
-    ) -> MergeView:  # fmt: skip
-        """What a merge comes to, without moving anything."""
-        git = await repository.git()
-        plan = MergeView(
-            colony=record.colony, target=target, outcome="nothing", commit=old, conflicts=(), dry_run=request.dry_run
-        )
-        if await repository.has(git, old, tip):
-            return plan
-        if request.ff != "never" and await repository.has(git, tip, old):
-            return attrs.evolve(plan, outcome="fast-forward", commit=tip)
-        if request.ff == "only":
-            raise WrongState(
-                "not-fast-forward", f"{target} has work that “{record.colony}” has not", "merge without --ff only"
-            )
-        trial = await workspace.trial(git, old, tip)
-        if trial.conflicts:
-            found = tuple(ConflictView(path=path, text=text) for path, text in trial.conflicts)
-            if request.dry_run:
-                return attrs.evolve(plan, outcome="conflicts", conflicts=found)
-            raise _merge_conflict(record, target, found)
-        message = f"{request.message or f'Merge colony {record.colony}'}\n"
-        commit = await repository.merge_commit(git, trial.tree, (old, tip), message)
-        return attrs.evolve(plan, outcome="merged", commit=commit)
+        """Merges the colony's work into its target, or another branch; what is not committed is, before. Raises WrongState."""
+        async with self._at_work(colony_id) as work, self.projects.lock(work.record.project):
+            merged = await work.merge(request)
+        if not request.dry_run and merged.outcome != "nothing":
+            self._tell(work.record, "merged", f"{merged.commit[:12]} into {merged.target}")
+        return merged
 
     async def undo(self, colony_id: str, request: UndoRequest) -> UndoView:
         """Takes back what is not committed, else the last commit; or everything; or goes to a commit. The state before is kept."""
-        async with self._at_work(colony_id) as (record, repository, workspace):
-            if request.all and request.to:
-                raise Invalid("wrong-use", "undo goes back to the base or to a commit, not both", "give one of them")
-            snapshot = await workspace.snapshot()
-            git = await repository.git()
-            base = await self._parted(record, repository, snapshot.commit)
-            if request.to:
-                check_ref(request.to, what="commit or ref")
-                goal = await repository.commit_of(
-                    git, request.to if _is_full(request.to) else f"refs/heads/{request.to}"
-                )
-                if goal is None:
-                    raise NotFound(
-                        "commit-not-found", f"there is no commit {request.to}", f"colony history {record.colony}"
-                    )
-                undone = f"went to {goal[:12]}"
-            elif request.all:
-                goal, undone = base, "everything since it began"
-            elif snapshot.dirty or snapshot.conflicted:
-                goal, undone = snapshot.head, "what was not committed"
-            else:
-                parent = await repository.commit_of(git, f"{snapshot.head}^")
-                if snapshot.head == base or parent is None:
-                    raise WrongState(
-                        "nothing-to-undo",
-                        f"“{record.colony}” has no change of its own",
-                        f"colony history {record.colony}",
-                    )
-                goal, undone = parent, "the last commit"
-            kept = await repository.keep(git, snapshot.commit, record.colony)
-            await workspace.reset(goal)
-        self._tell(record, "undone", undone)
-        return UndoView(colony=record.colony, undone=undone, kept=kept, commit=goal)
+        async with self._at_work(colony_id) as work:
+            undone = await work.undo(request)
+        self._tell(work.record, "undone", undone.undone)
+        return undone
 
     async def push(self, colony_id: str, request: PushRequest) -> PushView:
         """Puts the colony's work onto a branch of the project's origin; what is not committed is, before. Raises Unreachable."""
-        async with self._at_work(colony_id) as (record, repository, workspace):
-            own = own_branch(record.colony)
-            branch = check_ref(request.branch) if request.branch else (record.target if request.merged else own)
-            git = await repository.git()
-            if request.merged:
-                commit = await repository.commit_of(git, f"refs/heads/{record.target}")
-                assert commit is not None, "a target is a branch"
-            else:
-                commit = await workspace.save(None)
-            await repository.push(git, commit, branch, replaces=branch == own)
-        self._tell(record, "pushed", f"{commit[:12]} to {branch}")
-        return PushView(colony=record.colony, url=repository.source.url, branch=branch, commit=commit)
+        async with self._at_work(colony_id) as work:
+            pushed = await work.push(request)
+        self._tell(work.record, "pushed", f"{pushed.commit[:12]} to {pushed.branch}")
+        return pushed
 
     # ---- its end
 
@@ -441,14 +280,14 @@ class Workspaces:
         name = record.colony
         async with self._lock(colony_id):
             try:
-                loss, _ = await self._loss(record)
+                loss, _ = await self._work(record).loss()
             except Broken as error:
                 message = f"whether {name} holds work that exists nowhere else cannot be told: {error.message}"
                 hint = f"mend that, or colony rm {name} --discard {name}"
                 raise WrongState("work-would-be-lost", message, hint, details={"name": name}) from error
         if loss:
             hint = f"colony merge {name}, colony push {name}, or colony rm {name} --discard {name}"
-            raise _would_be_lost(name, loss, hint)
+            raise would_be_lost(name, loss, hint)
 
     async def set_kept(self, colony_id: str, keep: bool) -> None:
         """Writes down whether a workspace stays when its colony goes."""
@@ -495,7 +334,7 @@ class Workspaces:
     async def _keep_work(self, record: WorkspaceRecord, repository: Repository) -> str:
         """Whoever asked for the end was told what would be lost: what cannot be kept, since the repository is broken, goes."""
         try:
-            loss, last = await self._loss(record)
+            loss, last = await self._work(record).loss()
             if (loss.commits or loss.files) and last is not None:
                 return await repository.keep(await repository.git(), last, record.colony)
         except KeeperLost:
@@ -504,33 +343,10 @@ class Workspaces:
             logger.error("the work of %s could not be kept: %s", record.colony, error)
         return ""
 
-    async def _loss(self, record: WorkspaceRecord) -> tuple[Loss, str | None]:
-        """What would be lost with a workspace, and the commit that holds all of it."""
-        repository = self.projects.repository(record.project)
-        workspace = self._workspace(record, repository)
-        git = await repository.git()
-        path = Path(record.path)
-        dirty: tuple[str, ...] = ()
-        within: tuple[str, ...] = ()
-        if is_there(path):
-            within = await holding_work(repository, path)
-            snapshot = await workspace.snapshot()
-            head, last = snapshot.head, snapshot.commit
-            if snapshot.dirty:
-                changed = await git("diff", "--name-only", "-z", "--no-ext-diff", "--no-textconv", head, last, "--")
-                dirty = tuple(changed.words)
-        else:
-            found = await workspace.last()
-            if found is None:
-                return Loss(), None
-            head = last = found
-        commits = await repository.only_here(git, head, own=own_branch(record.colony))
-        return Loss(commits=commits, files=dirty, repositories=within), last
-
     # ---- the rest
 
     @asynccontextmanager
-    async def _at_work(self, colony_id: str) -> AsyncIterator[tuple[WorkspaceRecord, Repository, Workspace]]:
+    async def _at_work(self, colony_id: str) -> AsyncIterator[Work]:
         async with self._lock(colony_id):
             record = self._record(colony_id)
             if not record.is_made:
@@ -539,8 +355,7 @@ class Workspaces:
                     f"the workspace of “{record.colony}” is not made yet",
                     f"colony start {record.colony}",
                 )
-            repository = self.projects.repository(record.project)
-            yield record, repository, self._workspace(record, repository)
+            yield self._work(record)
 
     def _record(self, colony_id: str) -> WorkspaceRecord:
         if colony_id not in self._records:
@@ -550,6 +365,10 @@ class Workspaces:
                 "colony spawn NAME --repo R",
             )
         return self._records[colony_id]
+
+    def _work(self, record: WorkspaceRecord) -> Work:
+        repository = self.projects.repository(record.project)
+        return Work(record=record, repository=repository, workspace=self._workspace(record, repository))
 
     def _workspace(self, record: WorkspaceRecord, repository: Repository) -> Workspace:
         path = Path(record.path)
@@ -563,12 +382,6 @@ class Workspaces:
             self.projects.tools.need_jj()
             return "jj"
         return "git"
-
-    async def _parted(self, record: WorkspaceRecord, repository: Repository, tip: str) -> str:
-        """Where work and target parted."""
-        git = await repository.git()
-        target = await repository.commit_of(git, f"refs/heads/{record.target}")
-        return await repository.common(git, target or record.base, tip)
 
     async def _change(self, record: WorkspaceRecord) -> None:
         await self._store.write(lambda connection: records.change_workspace(connection, record))
@@ -591,46 +404,3 @@ def _is_used(record: WorkspaceRecord) -> bool:
 
 def _word(record: WorkspaceRecord) -> str:
     return f"{record.kind} workspace on {record.branch or record.target}"
-
-
-def _is_full(text: str) -> bool:
-    return text.startswith("refs/") or is_commit(text)
-
-
-def _message(text: str) -> str:
-    stripped = text.strip()
-    if not stripped or "\0" in stripped or len(stripped) > 2**16:
-        raise Invalid("invalid-message", "a message is some text", "say in a line what was changed")
-    return stripped
-
-
-def _merge_conflict(record: WorkspaceRecord, target: str, found: tuple[ConflictView, ...]) -> ColonyError:
-    files = ", ".join(each.path for each in found[:10])
-    how = "jj new @- " if record.kind == "jj" else "git merge "
-    return WrongState(
-        "merge-conflict",
-        f"“{record.colony}” and {target} changed the same lines: {files}; nothing was moved",
-        f"in {record.path}: {how}{target}, resolve it, then colony merge {record.colony}",
-        details={"target": target, "conflicts": [attrs.asdict(each) for each in found]},
-    )
-
-
-def _would_be_lost(name: str, loss: Loss, hint: str) -> WrongState:
-    parts = []
-    if loss.commits:
-        parts.append(f"{len(loss.commits)} commit{'s' if len(loss.commits) != 1 else ''} that no branch has")
-    if loss.files:
-        parts.append(f"{len(loss.files)} file{'s' if len(loss.files) != 1 else ''} that nobody committed")
-    if loss.repositories:
-        parts.append(f"work in repositories within it, which is not kept ({', '.join(loss.repositories[:3])})")
-    return WrongState(
-        "work-would-be-lost",
-        f"{name} holds work that exists nowhere else: {' and '.join(parts)}",
-        hint,
-        details={
-            "name": name,
-            "commits": list(loss.commits[:MOST_LOST]),
-            "files": list(loss.files[:MOST_LOST]),
-            "repositories": list(loss.repositories[:MOST_LOST]),
-        },
-    )
