@@ -1,8 +1,9 @@
 """Two hundred colonies under a hundred viewers who come and go, while colonies are restarted, stopped, removed and made anew.
 
 In rounds: after each everybody leaves, and what daemon, keeper and kernel hold is compared with what they held after the first. Counts
-must be back where they were. Memory may grow while the newest 10,000 events, which the daemon keeps at hand, are not that many; so a short
-run allows some, and half an hour (`--long`) next to none. In the end all colonies are removed, and nothing may be left.
+must be back where they were. Memory may grow while the newest 10,000 events, which the daemon keeps at hand, are not that many, and by what
+waits for the garbage collector; so a short run allows some, and half an hour (`--long`) next to none. In the end all colonies are removed,
+and nothing may be left.
 """
 
 import random
@@ -58,15 +59,12 @@ while True:
 
 @attrs.frozen(kw_only=True)
 class Scale:
-    """How much, and how long. `memory_mb` is by what daemon and keeper may grow in a round of the second half, each.
-
-    In a short form the newest 10,000 events, 2 KB each, still fill the memory that is set aside for them: only a gross leak shows there.
-    """
+    """How much, and how long. `memory_mb` is by what daemon and keeper may grow in a round of the second half, each."""
 
     colonies: int = 200
     rounds: int = 2
     round_seconds: float = 10.0
-    memory_mb: float = 20.0
+    memory_mb: float = 8.0
 
 
 LONG = Scale(rounds=16, round_seconds=100.0, memory_mb=0.5)

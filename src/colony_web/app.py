@@ -29,7 +29,7 @@ from .logs import asked as current
 from .problems import MEDIA_TYPE, Problem, colony_error_in, internal_error, problem_of
 from .rights import require_role
 from .routes import add_route, problem_response
-from .scope import CODE, IDENTITY, REQUEST_ID, ROUTE, STRANGER
+from .scope import CODE, IDENTITY, NOTED, REQUEST_ID, ROUTE, STRANGER
 from .sessions import log_in
 
 MAX_BODY_BYTES = 2**20
@@ -155,6 +155,7 @@ class Gate:
         try:
             await self._admit(scope, receive, noted.send)
         finally:
+            del scope[NOTED]  # else the two hold each other
             await noted.note(audit.LEFT)  # whoever asked has gone, and what they asked for may have been done
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -233,7 +234,10 @@ class ColonyApp(QuartTrio):
     async def handle_user_exception(self, error: Exception | BaseExceptionGroup[Any]) -> Any:
         """Any exception as a problem; what was not foreseen is logged, and only its request's id is told."""
         if isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None:
-            raise error  # the client has hung up, or the server ends: nobody is left to be told
+            # The client has hung up, or the server ends: nobody is left to be told. Quart lets a single Cancelled pass, but keeps a group
+            # in a frame that the group holds: a circle, which waits for the garbage collector.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            raise error
         scope, request_id = current_scope(), current_request_id()
         if scope["type"] == "websocket":
             scope[_FAILED] = True

@@ -77,13 +77,20 @@ class Connection:
             async with trio.open_nursery() as pings:
                 self._pings = pings
                 async with trio.open_nursery() as self._nursery:
-                    await self._read()
+                    try:
+                        await self._read()
+                    except _CLIENTS_DOING as error:
+                        log.debug("a client broke its connection: %r", error)
+                        # Cancelled here and not by the error's passing: the frame of Trio's that cancels then would hold the errors of all
+                        # that is cancelled, and their tracebacks hold it: a circle, which waits for the garbage collector.
+                        self._nursery.cancel_scope.cancel()
                 pings.cancel_scope.cancel()
         except* _CLIENTS_DOING as group:
             log.debug("a client broke its connection: %r", group.exceptions[0])
         except* Exception as group:
             log.warning("a connection failed", exc_info=group)
         finally:
+            del self._protocol  # they hold each other
             await trio.aclose_forcefully(self._stream)
 
     @property

@@ -206,8 +206,11 @@ async def _introduced(argv: Sequence[str], environment: Mapping[str, str]) -> He
             except (ColonyError, RpcError) as error:
                 failure = error
             nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # it holds this frame
         return hello
     finally:
         with suppress(ProcessLookupError):

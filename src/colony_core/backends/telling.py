@@ -90,5 +90,8 @@ async def carrying_out(run: Carried) -> AsyncIterator[None]:
         with trio.CancelScope(shield=True):
             await run.leave()
             await done.wait()
-    if failure is not None:
-        raise failure
+    try:
+        if failure is not None:
+            raise failure
+    finally:
+        del failure  # it holds this frame

@@ -3,7 +3,7 @@
 import secrets
 import shlex
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -110,12 +110,15 @@ class Terminals:
     async def view(self, terminal: str, *, after: int | None, size: TerminalSize | None) -> AsyncIterator[View]:
         """A view of one, for the time of the block; also of one that ended just now, before anybody had looked at it."""
         keeper = await self._colony.means.keeper.get()
-        async with AsyncExitStack() as stack:
-            try:
-                view = await stack.enter_async_context(keeper.view(self._prefix + terminal, after=after, size=size))
-            except NotFound:
-                raise self._not_found(terminal) from None
-            yield view
+        opened = False
+        try:
+            async with keeper.view(self._prefix + terminal, after=after, size=size) as view:
+                opened = True
+                yield view
+        except NotFound:
+            if opened:
+                raise
+            raise self._not_found(terminal) from None
 
     async def _watch_for_ever(self) -> None:
         while True:

@@ -132,7 +132,10 @@ class Cell:
             except OSError as refused:
                 error = error or refused
         assert error is not None
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame
 
     async def listeners(self) -> tuple[Listener, ...]:
         """Every listening TCP socket of the cell, asked of the kernel directly (about 30 µs)."""

@@ -64,8 +64,11 @@ def transact(sock: socket.socket, data: bytes | bytearray, requests: int) -> Non
                     number = -struct.unpack_from("=i", payload)[0]
                     if number and error is None:
                         error = NetlinkError(number, _text(payload, flags) or os.strerror(number))
-    if error is not None:
-        raise error
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # it holds this frame
 
 
 @contextmanager
