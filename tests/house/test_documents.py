@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import attrs
 import click
 import pytest
 
@@ -81,3 +82,16 @@ def test_the_settings_that_the_documents_show_are_the_defaults(tmp_path: Path) -
         assert {name for name in values.__slots__ if not name.startswith("_")} == set(
             re.findall(r"^(\w+) =", text.partition(f"[{section}]\n")[2].partition("\n[")[0], re.MULTILINE)
         ), section
+
+
+def test_the_guide_names_the_settings_that_a_reload_puts_in_force() -> None:
+    [named] = re.findall(r"^In force at once.*?\n\n", (ROOT / "docs/running.md").read_text(), re.MULTILINE | re.DOTALL)
+    sections, but, keys = (set(re.findall(r"`(.+?)`", part)) for part in re.split(" but for |, and ", named))
+    live: dict[str, dict[str, bool]] = {
+        section.name: {key.name: bool(key.metadata.get("live")) for key in attrs.fields(section.type)}
+        for section in attrs.fields(attrs.resolve_types(Config))
+        if section.name != "folders"
+    }
+    whole = {name for name in live if f"[{name}]" in sections}
+    told = {f"{name}.{key}" for name in whole for key in live[name]} - but | keys
+    assert told == {f"{name}.{key}" for name, those in live.items() for key, at_once in those.items() if at_once}
