@@ -1,5 +1,6 @@
 """The house: opened in order, ended in order, and refused with the reason where it cannot be opened."""
 
+import json
 import os
 import socket
 from contextlib import aclosing
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.core.colonies.homes import alive, all_ready, open_home, service
+from tests.core.colonies.homes import Home, alive, all_ready, open_home, service
 
+from colony_core.access import AuditRecord, audit
 from colony_core.errors import AlreadyExists, Broken
-from colony_core.events import Missed
+from colony_core.events import HouseEvent, Missed
 from colony_core.supervision import ChildSpec, Status
 
 pytestmark = pytest.mark.kernel
@@ -64,6 +66,35 @@ async def test_events_go_on_with_the_next_number_after_an_orderly_end(tmp_path: 
         told = numbers[-1]
         assert not isinstance(told, Missed)
         assert first < told.seq < first + 50
+
+
+async def test_no_more_is_kept_than_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "PRUNED_EVERY", 1)
+
+    async def said(home: Home) -> list[str]:
+        entries, _ = await home.house.journal.page(0, limit=100)
+        return [json.loads(entry.text)["message"] for entry in entries if '"said"' in entry.text]
+
+    async with open_home(tmp_path, fake=True, events__keep=8, access__audit_keep=3) as home:
+        for number in range(20):
+            home.house.bus.publish(HouseEvent(what="said", message=str(number)))
+            await home.house.audit.record(written(str(number)))
+        assert [entry.path for entry in await home.house.audit.page(after=0, limit=100)] == ["/17", "/18", "/19"]
+    async with open_home(tmp_path, fake=True, events__keep=8) as home:
+        found = await said(home)
+        assert 0 < len(found) <= 8
+        assert found[-1] == "19"
+    async with open_home(tmp_path, fake=True, events__age="1ms") as home:
+        with trio.fail_after(60):
+            while await said(home):
+                await trio.sleep(0.01)
+
+
+def written(name: str) -> AuditRecord:
+    return AuditRecord(
+        at=0.0, who="uid:0", name="me", role="ape", person="me", source="socket", method="POST", path=f"/{name}",
+        target="", status=200, code="", request_id="",
+    )  # fmt: skip
 
 
 async def test_everything_of_an_inline_house_ends_with_its_block_also_when_cancelled(tmp_path: Path) -> None:

@@ -46,6 +46,16 @@ async def test_pages_tails_services_and_times_choose_lines(tmp_path: Path) -> No
             await home.house.log_page("app", limit=10_001)
 
 
+async def test_a_log_is_kept_within_the_bounds_of_the_settings(tmp_path: Path) -> None:
+    bounds = {"processes__log_segment": "4K", "processes__log_total": "16K"}
+    async with open_home(tmp_path, fake=True, **bounds) as home:
+        view = await home.up("app", service("web", "seq 1 100000; exec sleep 1000"))
+        await home.line("app", "web", "100000")
+        kept = sum(file.stat().st_size for file in (home.house.config.folders.logs / view.id).iterdir())
+        assert kept < 2**20, "what is written in one go is not divided"
+        assert (await home.house.log_page("app", after=0)).missed > 50_000
+
+
 async def test_a_follower_gets_every_line_once_from_its_cursor_on(tmp_path: Path) -> None:
     async with open_home(tmp_path) as home:
         await home.up("app", service("web", TALK))
