@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from colony_core.errors import ColonyError, Invalid, NotFound, TooSlow
+from colony_core.errors import ColonyError, Invalid, NotFound, TooSlow, Unreachable
 
 from .output import Output
 
@@ -21,6 +21,8 @@ ANSWER_SECONDS = 60.0
 EVENTS_AT_ONCE = 1000
 IMPATIENT_SECONDS = 0.2
 """A daemon that does not wait for news is asked no more often than this."""
+GIVE_UP_SECONDS = 30.0
+RECONNECT_SECONDS = 0.5
 WATCH_SECONDS = 10.0
 """A watched list is drawn again at least this often, so that ages do not lie."""
 REDRAW_SECONDS = 0.1
@@ -129,13 +131,24 @@ class Run:
         return events
 
     def batches(self, after: int, **chosen: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
-        """Events behind `after` as they come, for ever, and an empty batch now and then; raises TooSlow at the run's deadline."""
+        """Events behind `after` as they come, for ever, and an empty batch now and then; raises TooSlow at the run's deadline.
+
+        A daemon that has answered once and is away then is waited for, for half a minute: the next one goes on with the same numbers.
+        """
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        heard_at: float | None = None
         while True:
             left = WATCH_SECONDS if deadline is None else min(WATCH_SECONDS, deadline - time.monotonic())
             if left <= 0:
                 raise TooSlow("watch-too-long", f"the {self.timeout:g} s of --timeout are over")
-            events = self.news(after, seconds=left, **chosen)
+            try:
+                events = self.news(after, seconds=left, **chosen)
+            except Unreachable:
+                if heard_at is None or time.monotonic() - heard_at > GIVE_UP_SECONDS:
+                    raise
+                time.sleep(min(RECONNECT_SECONDS, left))
+                continue
+            heard_at = time.monotonic()
             after = events[-1]["seq"] if events else after
             yield events
 

@@ -66,11 +66,15 @@ class Daemon:
         self.process.kill()
         self.process.wait()
 
-    def restart(self) -> None:
-        """An orderly end that leaves the colonies, and the next daemon."""
+    def terminate(self) -> None:
+        """An orderly end that leaves the colonies."""
         assert self.process is not None
         self.process.terminate()
         self.process.wait(PATIENCE_SECONDS)
+
+    def restart(self) -> None:
+        """An orderly end that leaves the colonies, and the next daemon."""
+        self.terminate()
         self.start()
 
     def destroy(self) -> None:

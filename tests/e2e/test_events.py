@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from threading import Thread
 from typing import Any
 
@@ -49,6 +50,28 @@ def test_a_reader_goes_on_exactly_behind_what_it_saw_whenever_the_daemon_is_kill
     ]
 
 
+def test_one_follower_sees_each_event_once_though_daemons_are_killed_and_restarted(daemon: Daemon) -> None:
+    command = [*COLONY, "events", "-f", "--json", "--after", "0"]
+    with subprocess.Popen(command, env=daemon.environment, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        lines = map(json.loads, reader.stdout)
+        seen = list(until_started(lines))
+        for end in (daemon.kill, daemon.terminate):
+            end()
+            daemon.start()
+            seen += until_started(lines)
+        assert [event["seq"] for event in seen] == list(range(1, len(seen) + 1))
+        reader.terminate()
+
+
+def until_started(events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What is told up to the next start of a daemon."""
+    for event in events:
+        yield event
+        if event.get("what") == "started":
+            return
+
+
 def storm(daemon: Daemon, *, after: int) -> list[dict[str, Any]]:
     """What a follower behind `after` saw until the daemon was killed in the middle of restarts."""
     command = [*COLONY, "events", "-f", "--json", "--after", str(after)]
@@ -58,6 +81,7 @@ def storm(daemon: Daemon, *, after: int) -> list[dict[str, Any]]:
         assert reader.stdout is not None
         seen = [json.loads(reader.stdout.readline()) for _ in range(60)]
         daemon.kill()
+        reader.terminate()
         rest = reader.stdout.read()
         restarting.join()
     return seen + json_lines(rest.decode())
