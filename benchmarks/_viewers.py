@@ -25,6 +25,10 @@ UPGRADE = (
 GONE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, ColonyError)
 
 
+class RefusedError(Exception):
+    """Another answer than what was asked for, by its status."""
+
+
 @attrs.frozen
 class Sights:
     """What there is to see. `terminals` are pairs of a colony and a terminal in it; `serving` colonies have a page."""
@@ -37,11 +41,13 @@ class Sights:
 
 
 async def look(kind: str, sights: Sights, dice: random.Random, seen: Counter[str]) -> None:
-    """One viewer of a kind, who comes again and again until cancelled; what was seen is counted by kind."""
+    """One viewer of a kind, who comes again and again until cancelled. Counted by kind: what was seen (`saw log`), and what was refused."""
     while True:
         try:
             with trio.move_on_after(dice.uniform(0.1, LONGEST_STAY_SECONDS)):
-                await KINDS[kind](sights, dice, lambda: seen.update([kind]))
+                await KINDS[kind](sights, dice, lambda: seen.update([f"saw {kind}"]))
+        except* RefusedError as group:
+            seen.update([f"{kind} refused with {group.exceptions[0]}"])
         except* GONE:  # a colony that was removed, a terminal whose colony restarted, a connection that was full
             seen.update([f"{kind} turned away"])
         await trio.sleep(dice.uniform(0, PAUSE_SECONDS))
@@ -76,7 +82,7 @@ async def _terminal(sights: Sights, dice: random.Random, saw: Callable[[], None]
 
 
 async def _asking(sights: Sights, dice: random.Random, saw: Callable[[], None]) -> None:
-    paths = ("/api/colonies", f"/api/colonies/{dice.choice(sights.colonies)}", "/api/usage", "/api/events?tail=50")
+    paths = ("/api/colonies", f"/api/colonies/{dice.choice(sights.colonies)}", "/api/usage", "/api/events?limit=50")
     while True:
         with trio.move_on_after(1):
             await _raw(sights, dice, dice.choice(paths), "", saw)
@@ -104,6 +110,10 @@ async def _stream(target: Target, dice: random.Random, head: str, saw: Callable[
     stream = await trio.open_tcp_stream(target.host, target.port)
     try:
         await stream.send_all(f"{head}\r\n\r\n".encode())
+        status = (await stream.receive_some(65536))[9:12].decode()
+        if status not in ("101", "200"):
+            raise RefusedError(status or "silence")
+        saw()
         while await stream.receive_some(65536):
             saw()
     finally:
