@@ -70,7 +70,10 @@ class Program(Protocol):
 
 
 Starter = Callable[[Command], AbstractAsyncContextManager[Program]]
-"""Starts a program in the colony: in its cell, its workspace, its user's name, with an allow-listed environment. Raises ColonyError."""
+"""Starts a program in the colony: in its cell, its workspace, its user's name, with an allow-listed environment. Raises ColonyError.
+
+What is left of its tree when it ends is told to end, and gets a moment: an agent behind an adapter writes its session down then.
+"""
 
 
 @attrs.frozen(kw_only=True)
