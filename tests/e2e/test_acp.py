@@ -57,6 +57,18 @@ def test_a_killed_daemon_leaves_no_agent_and_the_next_one_goes_on(acp: Daemon) -
     assert "status" in {line["kind"] for line in feed_of(acp, "one")}
 
 
+def test_an_agent_whose_session_is_gone_begins_another_and_its_feed_says_so(acp: Daemon) -> None:
+    with_claude(acp, "one")
+    acp.cli("instruct", "one", "--backend", "acp", steps({"text": "first"}), "-f")
+    before = agent_of(acp, "one")
+    shutil.rmtree(acp.folder / "claude-one/projects")
+    acp.cli("instruct", "one", steps({"text": "second"}), "-f")
+    after = agent_of(acp, "one")
+    assert (after["state"], after["result"]) == ("done", "second")
+    assert after["session"] != before["session"]
+    assert any(line["content"].startswith("the conversation is lost") for line in feed_of(acp, "one"))
+
+
 def test_an_agent_has_its_colonys_tools_and_needs_no_leave_for_them(acp: Daemon) -> None:
     with_claude(acp, "one")
     look = {"tool": "mcp__colony__services", "input": {}}

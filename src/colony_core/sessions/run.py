@@ -55,6 +55,8 @@ class Watch:
     def __init__(self, session: "Session", run: Run, allowance: Allowance, resolved: Resolved, veil: Veil) -> None:
         self.limit: LimitReached | None = None
         self.stop: Stop | None = None
+        self.began = False
+        """The agent is there, in a conversation that it knows."""
         self.veil = veil
         self.questions = Questions(session, run, self._count_time)
         self._session = session
@@ -115,6 +117,7 @@ class Watch:
         session = self._session
         match happening:
             case Started():
+                self.began = True
                 await session.started(happening)
             case TextDelta(text=text):
                 self._pieces = True

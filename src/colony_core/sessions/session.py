@@ -45,6 +45,10 @@ GO_ON = "The work was interrupted by a restart of the machine's daemon. Look at 
 GO_ON_AFTER_LIMIT = (
     "A usage limit had stopped you; it is over. Look at where things stand, and go on with what you were asked."
 )
+ANEW = (
+    "The conversation so far is lost, and with it what you were told and did in it. Look at where things stand. "
+    "You are asked this:"
+)
 INTERRUPTING = "interrupting"
 """The code of an agent that is at work and was asked to stop: the next daemon does not go on with that."""
 MOST_INSTRUCTION = 256 * 2**10
@@ -346,9 +350,9 @@ class Session:
 
     async def _carry_out(self) -> None:
         await self._colony_is_up()
-        again = self._resumed_words()
+        again, lost = self._resumed_words(), False
         while True:
-            ran = await self._run_or_lose(again)
+            ran = await self._run_or_lose(again, lost=lost)
             if ran is None:
                 if self._stop is not None:
                     await self._ended(Ended(outcome="stopped", evidence=("the keeper was lost",)))
@@ -366,6 +370,10 @@ class Session:
             elif watch.stop is None and ended.code == "agent-died" and self._keeper_was_lost():
                 await self._notice("the keeper was lost, and the agent with it; the work goes on", "resumed")
                 again = GO_ON
+            elif watch.stop is None and self._was_lost(ended, watch):
+                await self._notice(f"the conversation is lost, a new one begins: {ended.text}", ended.code)
+                self.record = await self._put(attrs.evolve(self.record, vendor_session=None, fresh=True))
+                lost = True
             else:
                 if ended.outcome == "done":
                     self._sessions.pauses.works(self._account)
@@ -375,11 +383,15 @@ class Session:
                 await self._ended(ended)
                 return
 
-    async def _run_or_lose(self, again: str | None) -> tuple[Ended, Watch] | None:
+    def _was_lost(self, ended: Ended, watch: Watch) -> bool:
+        """Whether the conversation is not there: it was deleted, or the agent was killed before it had written it down."""
+        return ended.code == "session-lost" and not watch.began and self.record.vendor_session is not None
+
+    async def _run_or_lose(self, again: str | None, *, lost: bool) -> tuple[Ended, Watch] | None:
         """One run of the backend; None where the keeper was lost under it."""
         ran = None
         try:
-            ran = await self._run_once(again)
+            ran = await self._run_once(again, lost=lost)
         except* KeeperLost:
             logger.warning("the keeper was lost under the agent of %s", self.colony.name)
         return ran
@@ -419,7 +431,7 @@ class Session:
             found = attrs.evolve(found, verdict="with-gaps", reason=trouble)
         return found
 
-    async def _run_once(self, again: str | None) -> tuple[Ended, Watch]:
+    async def _run_once(self, again: str | None, *, lost: bool) -> tuple[Ended, Watch]:
         """One run of the backend: of the instruction, or of words that let an interrupted one go on."""
         colony, sessions, record = self.colony, self._sessions, self.record
         resolved = self._resolved()
@@ -432,7 +444,9 @@ class Session:
             await sessions.pauses.over(self._account)
         self._keeper = await colony.means.keeper.get()
         resume = record.vendor_session
-        text = again if again and resume and backend.remembers and not record.fresh else record.instruction
+        text = f"{ANEW}\n\n{record.instruction}" if lost else record.instruction
+        if again and resume and backend.remembers and not record.fresh:
+            text = again
         with sessions.purses.allow(colony.id, resolved.budget) as allowance:
             job = Job(
                 colony=colony.name,

@@ -18,6 +18,7 @@ from colony_core.backends import (
     Happening,
     LimitReached,
     Run,
+    Started,
     Text,
     ToolResult,
     ToolUse,
@@ -182,3 +183,10 @@ async def test_a_session_remembers_what_was_said_after_an_interrupt(stage: Stage
     assert [happening.text for happening in second if isinstance(happening, Text)] == ["hello"]
     usage = [happening for happening in second if isinstance(happening, Usage)][-1]
     assert usage.cost_usd is not None
+
+
+async def test_a_session_that_was_never_written_down_is_lost(stage: Stage) -> None:
+    async with stage.backend.run(stage.job("speaks", resume="11111111-2222-4333-8444-555555555555")) as run:
+        happenings = await follow(run)
+    assert (end_of(happenings).outcome, end_of(happenings).code) == ("failed", "session-lost")
+    assert not any(isinstance(happening, Started) for happening in happenings)

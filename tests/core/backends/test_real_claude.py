@@ -279,8 +279,9 @@ async def test_an_interrupted_session_goes_on_and_knows_what_was_said(scene: Sce
 
 
 async def test_a_session_that_is_not_there_cannot_go_on(scene: Scene) -> None:
-    end = end_of(await scene.play({"text": "x"}, resume="11111111-2222-4333-8444-555555555555"))
-    assert (end.outcome, end.code) == ("failed", "session-lost")
+    happenings = await scene.play({"text": "x"}, resume="11111111-2222-4333-8444-555555555555")
+    assert (end_of(happenings).outcome, end_of(happenings).code) == ("failed", "session-lost")
+    assert of(happenings, Started) == []
 
 
 async def test_turns_are_limited(scene: Scene) -> None:

@@ -14,6 +14,7 @@ from colony_core.backends import (
     Ended,
     Health,
     LimitReached,
+    Started,
     Text,
     TextDelta,
     ToolResult,
@@ -449,6 +450,62 @@ async def test_an_instruction_that_nobody_had_begun_is_begun_by_the_next_daemon(
     async with house_at(tmp_path, agent):
         scene = await agent.scene()
         assert (scene.job.instruction, scene.job.resume) == ("write tests", None)
+
+
+LOST = Ended(outcome="failed", code="session-lost", text="no such session")
+
+
+async def test_where_the_conversation_is_lost_a_follow_up_begins_another_and_says_so(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        await (await agent.scene()).say(Started(session="s-1"), Ended(outcome="stopped"))
+        await reached(house, "idle")
+        await house.sessions.instruct("hello", NewInstruction(instruction="and now?"), follow_up=True, by="test")
+        scene = await agent.scene()
+        assert (scene.job.instruction, scene.job.resume) == ("and now?", "s-1")
+        await scene.say(LOST)
+        anew = await agent.scene()
+        assert anew.job.resume is None
+        assert anew.job.instruction.startswith("The conversation so far is lost")
+        assert anew.job.instruction.endswith("\n\nand now?")
+        await anew.begin("s-2")
+        await anew.say(Ended(outcome="done"))
+        assert (await reached(house, "done")).session == "s-2"
+        assert ("notice", "the conversation is lost, a new one begins: no such session") in await lines_of(house)
+
+
+async def test_the_next_daemon_begins_anew_where_the_conversation_is_lost(tmp_path: Path) -> None:
+    """As it is where the first daemon was killed before the agent had written anything down."""
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house, "write tests")
+        scene = await agent.scene()
+        await scene.begin("s-1")
+        await scene.say(ApprovalAsked(id="q", tool="Bash", input={"command": "x"}, kind="execute"))
+        await reached(house, "waiting")
+    async with house_at(tmp_path, agent) as house:
+        scene = await agent.scene()
+        assert scene.job.resume == "s-1"
+        await scene.say(LOST)
+        anew = await agent.scene()
+        assert (anew.job.instruction.endswith("\n\nwrite tests"), anew.job.resume) == (True, None)
+        await anew.say(LOST)
+        view = await reached(house, "failed")
+        assert (view.code, view.session) == ("session-lost", None)
+
+
+async def test_a_conversation_that_is_lost_in_its_midst_is_a_failure(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.begin()
+        await scene.say(LOST)
+        assert (await reached(house, "failed")).code == "session-lost"
 
 
 async def test_an_instruction_that_is_acknowledged_stands_in_the_feed(
