@@ -79,7 +79,7 @@ class Account:
             "role": who.role.value if who else None,
             "request_id": scope[REQUEST_ID],
         }
-        fields |= {name: scope[key] for name, key in (("colony", TARGET), ("code", CODE)) if scope.get(key)}
+        fields |= {name: scope[key] for name, key in (("target", TARGET), ("code", CODE)) if scope.get(key)}
         log.log(level, "request", extra={"fields": fields})
 
     @property
@@ -96,6 +96,6 @@ class Account:
             "http.response.body.size": self._bytes,
             "colony.request_id": scope[REQUEST_ID],
         }
-        facts |= {name: scope[key] for name, key in (("colony.name", TARGET), ("error.type", CODE)) if scope.get(key)}
+        facts |= {name: scope[key] for name, key in (("colony.target", TARGET), ("error.type", CODE)) if scope.get(key)}
         failed = f"{self._status} {scope.get(CODE, '')}" if self._status >= 500 else ""
         span.note(facts, name=f"{self._method} {scope.get(ROUTE, 'other')}", failed=failed)

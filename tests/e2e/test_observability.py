@@ -44,6 +44,17 @@ def test_a_request_bears_one_name_from_the_command_to_the_log(tmp_path: Path) ->
         }  # fmt: skip
 
 
+def test_a_line_says_what_a_request_was_about_be_it_a_colony_or_not(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    daemon.environment["COLONY_LOG__LEVEL"] = "info"
+    with daemon.running():
+        daemon.spawn("app", "[services]\n")
+        key = daemon.send(calls.mint_token("laptop"))["id"]
+        until_told(daemon, f"key {key}")
+        told = {(line.get("route"), line["target"]) for line in logged(daemon) if "target" in line}
+        assert told == {("/api/colonies", "app"), ("/api/tokens", f"key {key}")}
+
+
 def test_the_log_follows_the_settings_without_a_restart(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path)
     settings = Path(daemon.environment["COLONY_CONFIG"])

@@ -49,7 +49,7 @@ def test_a_spawn_is_one_trace_from_the_caller_to_the_readiness_of_its_services(t
             assert facts(asked) == {
                 "http.request.method": "POST", "http.route": "/api/colonies", "http.response.status_code": 201,
                 "http.response.body.size": facts(asked)["http.response.body.size"], "colony.request_id": "spawn-of-app",
-                "colony.name": "app",
+                "colony.target": "app",
             }  # fmt: skip
             assert facts(service)["colony.service"] == "web"
             assert (folder / "traceparent").read_text() == f"00-{TRACE}-{setup.span_id.hex()}-01\n"
