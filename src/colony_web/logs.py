@@ -80,6 +80,7 @@ def speak(log: Log, stream: IO[str] | None = None) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if chosen == "json" else SafeFormatter(logging.Formatter(TEXT)))
     logging.basicConfig(handlers=[handler], level=log.level.upper(), force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # says at each start what it is made of
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -116,6 +116,7 @@ def test_lines_are_json_where_nobody_looks_or_where_it_is_wanted(
     speak(Log(format=chosen, level="info"), out)
     logging.getLogger("colony.x").info("told")
     logging.getLogger("colony.x").debug("not told")
+    logging.getLogger("alembic.runtime.plugins").info("not told, being of no use to anybody")
     speak(Log(format=chosen, level="error"), out)
     logging.getLogger("colony.x").warning("not told any more")
     (line,) = out.getvalue().splitlines()

@@ -110,6 +110,12 @@ class Projects:
                 return record
         return self._known.get(read_source(text).name) if is_short(text) else None
 
+    def _exists(self, known: ProjectRecord, owner: str) -> AlreadyExists:
+        """The name is given once for all; of what it is, only those hear who may look."""
+        seen = known.owner == owner or self._config().access.others == "look"
+        words = f"there is a project {known.name} already" + (f", of {known.url}" if seen else "")
+        return AlreadyExists("project-exists", words, "give another --name")
+
     async def add(self, text: str, *, name: str | None, owner: str) -> ProjectRecord:
         """Records a project and begins to clone it; durable when this returns. Raises AlreadyExists, Invalid, NotFound, Missing."""
         self.tools.need_git()
@@ -118,11 +124,7 @@ class Projects:
         chosen = record.name
         async with self._adding:
             if chosen in self._known:
-                raise AlreadyExists(
-                    "project-exists",
-                    f"there is a project {chosen} already, of {self._known[chosen].url}",
-                    "give another --name",
-                )
+                raise self._exists(self._known[chosen], owner)
             user_for(source.kind, source.url, self._config().workspaces.user)
             await trio.to_thread.run_sync(prepare_root, self.root)
             with trio.CancelScope(shield=True):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from colony_core.config import Access
 from colony_core.errors import AlreadyExists, Broken, Invalid, NotFound, WrongState
 from colony_core.events import ProjectStateChanged
 from colony_core.workspaces.projects import _Progress
@@ -144,6 +145,18 @@ async def test_a_project_is_found_by_its_name_its_address_and_its_short_form(roo
     with pytest.raises(AlreadyExists) as raised:
         await projects.add(str(origin.folder), name="user-app", owner="ada")
     assert raised.value.code == "project-exists"
+
+
+@pytest.mark.parametrize(("others", "told"), [("look", True), ("nothing", False)])
+async def test_whose_name_is_taken_hears_the_address_only_where_they_may_look(
+    room: Room, origin: Repo, others: str, told: bool
+) -> None:
+    object.__setattr__(room.config, "access", Access(others=others))
+    await room.workspaces.projects.add(str(origin.folder), name="app", owner="ada")
+    for owner, hears in (("ada", True), ("bob", told)):
+        with pytest.raises(AlreadyExists) as raised:
+            await room.workspaces.projects.add(str(origin.folder), name="app", owner=owner)
+        assert (str(origin.folder) in raised.value.message) is hears
 
 
 async def test_what_is_no_project_is_refused_and_recorded_nowhere(room: Room, tmp_path: Path) -> None:
