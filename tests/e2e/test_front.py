@@ -1,8 +1,9 @@
-"""The API under a name of its own, behind a front with TLS that its owner configured, as docs/previews.md says."""
+"""A real daemon behind a real Caddy: the API under a name of its own, as docs/previews.md says, and previews whoever is killed."""
 
 import socket
 import ssl
-from http.client import HTTPResponse
+from contextlib import closing, suppress
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,54 @@ def test_a_browser_logs_in_looks_and_changes_things_under_the_name_of_the_front(
                 if each["path"].endswith("/stop") and each["status"] == 202
             ]
             assert (entry["source"], entry["target"]) == ("127.0.0.1", "app")
+
+
+SERVICE = """
+[services.web]
+command = ["python3", "-m", "http.server", "4001", "--bind", "127.0.0.1"]
+port = 4001
+"""
+
+
+def test_previews_come_back_through_caddy_by_themselves_whoever_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "caddy").mkdir()
+    caddy, port = Caddy(tmp_path / "caddy", {}), free_port()
+    daemon = Daemon(tmp_path)
+    settings = {"ENABLED": "true", "ADMIN": str(caddy.admin), "LISTEN": f"127.0.0.1:{port}", "TLS": "off"}
+    daemon.environment |= {f"COLONY_CADDY__{key}": value for key, value in settings.items()}
+
+    def word() -> str:
+        """What the service shows through Caddy; empty where it shows nothing."""
+        line = HTTPConnection("127.0.0.1", port, timeout=60)
+        with closing(line), suppress(OSError, HTTPException):
+            line.request("GET", "/word", headers={"Host": f"web.app.colony.localhost:{port}"})
+            answer = line.getresponse()
+            return answer.read().decode() if answer.status == 200 else ""
+        return ""
+
+    def caddy_dies() -> None:
+        caddy.end()
+        caddy.start()
+
+    def daemon_dies() -> None:
+        daemon.kill()
+        daemon.start()
+
+    def both_die() -> None:
+        caddy.end()
+        daemon_dies()
+        caddy.start()
+
+    try:
+        caddy.start()
+        with daemon.running():
+            daemon.spawn("app", SERVICE, word="from inside")
+            pid = daemon.until_ready("app")["services"][0]["pid"]
+            for die in (caddy_dies, daemon_dies, both_die):
+                daemon.until(lambda: word() == "from inside", f"before {die.__name__}")
+                die()
+            daemon.until(lambda: word() == "from inside", "in the end")
+            assert daemon.service("app", "web")["pid"] == pid
+        assert word() == "", "an orderly end takes the site away"
+    finally:
+        caddy.end()
