@@ -169,6 +169,14 @@ class Session:
                     f"the agent of “{name}” has no conversation to go on with",
                     f"colony instruct {name} --new TEXT",
                 )
+            wanted = request.agent.backend if request.agent is not None else None
+            if follow_up and wanted not in (None, "auto", self.record.backend):
+                self._sessions.known_backend(str(wanted))
+                raise WrongState(
+                    "other-backend",
+                    f"the conversation of “{name}” is one of {self.record.backend}'s, which {wanted} cannot go on with",
+                    f"colony instruct {name} --new --backend {wanted} TEXT",
+                )
             settings = dict(self.record.settings)
             if request.agent is not None:
                 settings |= {key: value for key, value in wire.dump(request.agent).items() if value is not None}

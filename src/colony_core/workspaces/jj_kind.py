@@ -92,7 +92,7 @@ class JjWorkspace:
         jj = await self._jj()
         at = await self._at(jj)
         if at.is_work:
-            await jj("describe", "-r", "@", f"--message={message}")
+            await jj("commit", f"--message={message}")
             return (await self._at(jj)).tip
         git = await self.repository.git()
         if await self.repository.is_elsewhere(git, at.tip, own=own_branch(self.name)):

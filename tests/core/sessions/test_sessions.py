@@ -152,6 +152,29 @@ async def test_a_follow_up_goes_on_with_the_conversation_and_a_new_instruction_b
             await reached(house, "done")
 
 
+async def test_a_conversation_is_gone_on_with_by_the_backend_that_began_it_or_by_none(tmp_path: Path) -> None:
+    one, other = PlayedBackend("claude"), PlayedBackend("acp")
+    async with house_at(tmp_path, one, other) as house:
+        await spawned(house, tmp_path)
+
+        async def work(agent: PlayedBackend, backend: str, *, follow_up: bool) -> None:
+            request = NewInstruction(instruction="go", agent=AgentSettings(backend=backend))
+            await house.sessions.instruct("hello", request, follow_up=follow_up, by="test")
+            scene = await agent.scene()
+            await scene.begin()
+            await scene.say(Ended(outcome="done"))
+            await reached(house, "done")
+
+        await work(one, "claude", follow_up=False)
+        await work(one, "claude", follow_up=True)
+        with pytest.raises(WrongState) as refused:
+            await work(other, "acp", follow_up=True)
+        assert (refused.value.code, "--new --backend acp" in refused.value.hint) == ("other-backend", True)
+        with pytest.raises(Invalid, match="there is no backend"):
+            await work(other, "acpp", follow_up=True)
+        await work(other, "acp", follow_up=False)
+
+
 async def test_a_working_agent_takes_no_second_instruction_and_an_idle_one_no_interrupt(tmp_path: Path) -> None:
     agent = PlayedBackend()
     async with house_at(tmp_path, agent) as house:
