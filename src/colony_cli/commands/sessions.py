@@ -23,6 +23,7 @@ AT_REST = ("idle", "done", "failed")
 PERMISSIONS = ("ask", "edits", "all")
 MOST_TAIL = 1000
 REST_SECONDS = 0.05
+_RECEIPTS = {"verified": ("✓", "green"), "with-gaps": ("~", "amber"), "not-verified": ("✗", "red")}
 _KINDS = {
     "instruction": ("»", "blue"),
     "text": (" ", ""),
@@ -34,7 +35,6 @@ _KINDS = {
     "report": ("»", "green"),
     "usage": ("$", "grey"),
     "notice": ("·", "grey"),
-    "receipt": ("✓", "green"),
     "status": ("■", "green"),
 }
 
@@ -239,6 +239,8 @@ def show_line(output: Output, line: Mapping[str, Any]) -> None:
         output.item(line)
         return
     mark, colour = _KINDS.get(line["kind"], (" ", "grey"))
+    if line["kind"] == "receipt":
+        mark, colour = _RECEIPTS.get(line["data"].get("verdict"), (mark, colour))
     if line["kind"] == "status" and line["content"] != "completed":
         colour = "red" if line["content"] == "failed" else "amber"
     lines = str(line["content"]).split("\n")

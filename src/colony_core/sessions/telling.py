@@ -27,6 +27,7 @@ MOST_CONTENT = 64 * 2**10
 MOST_TOLD = 16 * 2**10
 """Characters of an event, whose line in the feed has all of it."""
 MOST_SUMMARY = 200
+MOST_QUESTIONS = 1000
 STATUS = {"done": "completed", "failed": "failed", "stopped": "interrupted"}
 """The seeds' words for the ends of a run."""
 _TELLING = ("command", "file_path", "path", "notebook_path", "pattern", "query", "url", "description", "prompt")
@@ -45,6 +46,9 @@ class Line:
 def tool_summary(name: str, tool_input: dict[str, Any]) -> str:
     """`Read: /src/auth.ts`: the tool, and what says most of its input, in one short line."""
     found = next((tool_input[key] for key in _TELLING if isinstance(tool_input.get(key), str)), None)
+    questions = None if found else _questions(tool_input.get("questions"))
+    if questions:
+        return f"{name}: {_cut(' '.join(questions.split()), MOST_QUESTIONS)}"
     if found is None:
         found = next((value for value in tool_input.values() if isinstance(value, str)), "")
     line = " ".join(found.split())
@@ -97,6 +101,20 @@ def usage_line(cost: float, turns: int, tokens: int) -> Line:
 def event_type(kind: str) -> str:
     """The `event_type` under which a line of that kind is told as an event."""
     return "text_delta" if kind == "text" else kind
+
+
+def _questions(asked: object) -> str | None:
+    """Questions to a person in a line, each with what there is to choose; whoever is to answer must have read them."""
+    told = []
+    for question in asked if isinstance(asked, list) else ():
+        if isinstance(question, dict) and isinstance(question.get("question"), str):
+            options = question.get("options")
+            labels = (
+                [each.get("label") for each in options if isinstance(each, dict)] if isinstance(options, list) else []
+            )
+            choice = " | ".join(label for label in labels if isinstance(label, str))
+            told.append(f"{question['question']} ({choice})" if choice else question["question"])
+    return "; ".join(told) or None
 
 
 def _within(parent: str) -> dict[str, str]:

@@ -16,6 +16,15 @@ def test_a_tool_use_is_told_with_what_says_most_of_its_input() -> None:
     assert tool_summary("TodoRead", {}) == "TodoRead"
 
 
+def test_questions_to_a_person_are_told_with_what_there_is_to_choose() -> None:
+    options = [{"label": "red", "description": "r"}, {"label": "blue"}, {"label": 7}, "odd"]
+    asked = [{"question": "Which colour?", "options": options}, {"question": "And why?"}, {"header": "x"}, "odd"]
+    told = "AskUserQuestion: Which colour? (red | blue); And why?"
+    assert tool_summary("AskUserQuestion", {"questions": asked}) == told
+    assert tool_summary("AskUserQuestion", {"questions": "odd"}) == "AskUserQuestion: odd"
+    assert tool_summary("AskUserQuestion", {"questions": [{}]}) == "AskUserQuestion"
+
+
 def test_a_result_is_told_with_the_name_of_its_tool() -> None:
     tools: dict[str, str] = {}
     line_of(ToolUse(id="t1", name="Read", input={"file_path": "/a"}), tools)
