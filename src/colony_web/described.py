@@ -68,6 +68,19 @@ RULES: Mapping[str, Mapping[str, Any]] = {
 """What holds between the fields of a body."""
 _KIND = {"type": "string", "enum": sorted(KINDS | {kind.partition("_")[0] for kind in KINDS})}
 """The kinds of events, and the nouns that stand for several."""
+QUERY_WORDS: Mapping[str, str] = {
+    "state": "only those in this state",
+    "keep_workspace": "whether the working copy stays where it is",
+    "discard": "the name of what is removed, where work that exists nowhere else may go with it",
+    "tail": "the newest so many of them",
+    "limit": "at most so many",
+    "colony": "only of these colonies, by name or id",
+    "service": "only of these services",
+    "kind": "only of these kinds, or of all kinds of a noun, such as `service`",
+    "wait_seconds": "how long to wait for the first, where there is none yet",
+    "person": "only the keys of this person",
+}
+"""Of parameters whose types have no words of their own."""
 QUERY_BOUNDS: Mapping[str, Mapping[str, Any]] = {"kind": {"items": _KIND}}
 PROBLEM: Mapping[str, Any] = {
     "type": "object",
@@ -118,14 +131,10 @@ SOCKETS: Mapping[str, Mapping[str, Any]] = {
                     "name": name,
                     "in": "query",
                     "required": False,
-                    "description": words,
+                    "description": QUERY_WORDS[name],
                     "schema": {"type": "array", "items": items},
                 }
-                for name, items, words in (
-                    ("colony", {"type": "string"}, "only of these colonies, by name or id"),
-                    ("service", {"type": "string"}, "only of these services"),
-                    ("kind", _KIND, "only of these kinds, or of all kinds of a noun, such as `service`"),
-                )
+                for name, items in (("colony", {"type": "string"}), ("service", {"type": "string"}), ("kind", _KIND))
             ),
         ],
     },

@@ -21,6 +21,7 @@ from .described import (
     PROBLEM,
     PROBLEMS,
     QUERY_BOUNDS,
+    QUERY_WORDS,
     RULES,
     SECURITY,
     SOCKETS,
@@ -158,11 +159,17 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     found = schema["$defs"][route.query.__name__]
     required = found.get("required", [])
     return [
-        {
-            "name": field.name,
-            "in": "query",
-            "required": field.name in required,
-            "schema": {**found["properties"][field.name], **QUERY_BOUNDS.get(field.name, {})},
-        }
+        _query_parameter(
+            field.name,
+            {**found["properties"][field.name], **QUERY_BOUNDS.get(field.name, {})},
+            required=field.name in required,
+        )
         for field in attrs.fields(route.query)
     ]
+
+
+def _query_parameter(name: str, schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    """Its words are its type's own, also where that is one of several, else those for its name."""
+    types = (schema, *schema.get("anyOf", ()))
+    words = next((each["description"] for each in types if "description" in each), None) or QUERY_WORDS[name]
+    return {"name": name, "in": "query", "required": required, "description": words, "schema": schema}

@@ -1,5 +1,6 @@
 """The OpenAPI document, the page that shows it, and mounting in somebody else's app."""
 
+import html
 import json
 import re
 import subprocess
@@ -34,6 +35,15 @@ async def test_every_reference_of_the_document_leads_somewhere(client: Any) -> N
         for part in reference.split("/"):
             found = found[part]
         assert found
+
+
+async def test_every_parameter_is_described_in_document_and_page(client: Any) -> None:
+    document = json.loads(await (await client.get("/openapi.json")).get_data())
+    page = html.unescape((await (await client.get("/docs")).get_data()).decode())
+    for methods in document["paths"].values():
+        for each in (each for operation in methods.values() for each in operation["parameters"]):
+            assert each["description"]
+            assert f"<td>{each['description']}</td>" in page
 
 
 async def test_the_document_tells_types_bounds_and_problems(client: Any) -> None:
