@@ -3,10 +3,13 @@
 import io
 from typing import Any
 
+import click
 import pytest
 
-from colony_cli.commands.sessions import show_line
+from colony_cli.commands.sessions import agent_options, agent_settings, show_line
 from colony_cli.output import Output
+from colony_core import wire
+from colony_core.views import AgentSettings
 
 
 def printed(kind: str, content: str, **data: Any) -> str:
@@ -30,3 +33,39 @@ def test_of_a_result_the_beginning_is_shown_and_of_a_text_everything() -> None:
 
 def test_a_line_of_a_kind_that_a_newer_daemon_tells_is_printed_all_the_same() -> None:
     assert printed("weather", "sunny") == "  sunny\n"
+
+
+def given(*words: str) -> AgentSettings:
+    found: dict[str, Any] = {}
+    command = click.command("instruct")(agent_options(lambda **agent: found.update(agent_settings(agent))))
+    command.main(list(words), standalone_mode=False)
+    return wire.load(found, AgentSettings)
+
+
+def test_how_an_agent_shall_work_is_said_with_the_instruction() -> None:
+    assert given() == AgentSettings()
+    assert given(
+        *("--backend", "claude", "--model", "opus", "--max-turns", "0", "--permissions", "all"),
+        *("--allowed-tool", "Read", "--allowed-tool", "Bash(git *)", "--disallowed-tool", "WebSearch"),
+        *(
+            "--system-prompt",
+            "-Be brief",
+            "--append-system-prompt",
+            "Be kind",
+            "--budget-usd",
+            "2.5",
+            "--agent-timeout",
+            "5m",
+        ),
+    ) == AgentSettings(
+        backend="claude",
+        model="opus",
+        max_turns=0,
+        permissions="all",
+        allowed_tools=("Read", "Bash(git *)"),
+        disallowed_tools=("WebSearch",),
+        system_prompt="-Be brief",
+        append_system_prompt="Be kind",
+        budget_usd=2.5,
+        timeout=300.0,
+    )

@@ -50,7 +50,8 @@ def spawn_command(
     """Make a colony from a folder or a repository, with a network of its own, start its services, and give its agent a task."""
     settings = agent_settings(agent)
     if settings and task is None:
-        raise Invalid("wrong-use", f"--{next(iter(settings)).replace('_', '-')} is for --task", "colony instruct NAME")
+        what = f"how its agent works ({', '.join(settings)}) is said with --task"
+        raise Invalid("wrong-use", what, "give it a task, or later: colony instruct NAME")
     if repo is not None and path is not None:
         raise Invalid("wrong-use", "--from and --repo are two places to work in", "give one of them")
     if repo is None and (branch or workspace):

@@ -45,6 +45,22 @@ def agent_options(function: Any) -> Any:
         click.option("--backend", metavar="B", help="auto, claude, acp, hld, script"),
         click.option("--model", metavar="M", help="such as sonnet, opus"),
         click.option("--max-turns", type=click.IntRange(0), metavar="N", help="rounds with the model; 0: any number"),
+        click.option(
+            "--allowed-tool",
+            "allowed_tools",
+            multiple=True,
+            metavar="T",
+            help="only this tool; several times: only these",
+        ),
+        click.option(
+            "--disallowed-tool",
+            "disallowed_tools",
+            multiple=True,
+            metavar="T",
+            help="not this tool; may come several times",
+        ),
+        click.option("--system-prompt", metavar="TEXT", help="instead of the agent's own"),
+        click.option("--append-system-prompt", metavar="TEXT", help="behind the agent's own"),
         click.option("--permissions", type=Nearest(PERMISSIONS), metavar="P", help="without asking: ask, edits, all"),
         click.option("--budget-usd", type=click.FloatRange(0), metavar="USD", help="what this agent may cost in all"),
         click.option("--agent-timeout", type=Duration(), metavar="T", help="time for one instruction, such as 30m"),
@@ -57,7 +73,7 @@ def agent_options(function: Any) -> Any:
 def agent_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as the API takes them, of options that were given."""
     named = {("timeout" if key == "agent_timeout" else key): value for key, value in given.items()}
-    return {key: value for key, value in named.items() if value is not None}
+    return {key: value for key, value in named.items() if value not in (None, ())}
 
 
 def instruction_text(text: str) -> str:
