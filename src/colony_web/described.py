@@ -116,7 +116,7 @@ SOCKETS: Mapping[str, Mapping[str, Any]] = {
     "/ws": {
         "operationId": "follow_events",
         "summary": "A WebSocket: everything that happens.",
-        "description": "One event, one text frame, one JSON object with `seq`, `at` and `type`. A hole comes as `missed`.",
+        "description": "One event, one text frame, one JSON object: an `Event`. A hole comes as `missed`.",
         "tags": ["events"],
         "parameters": [
             {

@@ -28,6 +28,7 @@ from .described import (
     in_path,
     problem_answer,
 )
+from .event_schemas import event_schemas
 from .routes import Route
 
 _REF = "#/components/schemas/{name}"
@@ -45,6 +46,7 @@ def document(
     ordered = sorted(named, key=str)
     schemas, components = msgspec.json.schema_components(ordered, ref_template=_REF)
     by_type = dict(zip(ordered, schemas, strict=True))
+    components |= event_schemas(_REF)
     for (kind, field), bounds in BOUNDS.items():
         if kind in components:
             _narrow(components[kind]["properties"][field], bounds)

@@ -9,11 +9,16 @@ from typing import Any
 
 import attrs
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from quart_trio import QuartTrio
 
+from colony_core import wire
+from colony_core.events import Event, Missed, Numbered
+from colony_core.journal import KINDS
 from colony_web import docs, mount, openapi
 from colony_web.auth import PEER
+from colony_web.event_schemas import kinds
 from colony_web.live import fanout
 
 from .conftest import OWNER
@@ -44,6 +49,33 @@ async def test_every_parameter_is_described_in_document_and_page(client: Any) ->
         for each in (each for operation in methods.values() for each in operation["parameters"]):
             assert each["description"]
             assert f"<td>{each['description']}</td>" in page
+
+
+def sample(kind: type[Event]) -> Event:
+    words: dict[str, Any] = {
+        "str": "x",
+        "int": 1,
+        "int | None": None,
+        "tuple[str, ...]": ("x",),
+        "dict[str, typing.Any]": {"a": 1},
+    }
+    spelled = {
+        each.name: each.type.__name__ if each.type in (str, int) else str(each.type) for each in attrs.fields(kind)
+    }
+    return kind(**{name: words[said] for name, said in spelled.items()})
+
+
+async def test_every_kind_of_event_is_described_as_it_is_told(client: Any) -> None:
+    document = json.loads(await (await client.get("/openapi.json")).get_data())
+    schema = {"$ref": "#/components/schemas/Event", "components": document["components"]}
+    told = [json.loads(json.dumps(wire.event_object(Numbered(seq=1, at=0.0, event=sample(kind))))) for kind in kinds()]
+    assert {each["type"] for each in told} == KINDS
+    for each in (*told, wire.event_object(Missed(first=1, last=7))):
+        Draft202012Validator(schema).validate(each)
+        for name in ("seq", "type"):
+            assert not Draft202012Validator(schema).is_valid({key: value for key, value in each.items() if key != name})
+    [answer] = document["paths"]["/api/events"]["get"]["responses"]["200"]["content"].values()
+    assert answer["schema"] == {"type": "array", "items": {"$ref": "#/components/schemas/Event"}}
 
 
 async def test_the_document_tells_types_bounds_and_problems(client: Any) -> None:

@@ -1,7 +1,7 @@
 """What happened, a page at a time; `/ws` and `/api/events/stream` tell it as it happens."""
 
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated
 
 import attrs
 import trio
@@ -9,6 +9,7 @@ from msgspec import Meta
 from quart import Response
 
 from colony_core.access import LOOKING
+from colony_core.events import Event
 from colony_core.journal import Entry, Selection
 from colony_web.context import current_scope
 from colony_web.drain import drained
@@ -75,7 +76,7 @@ ROUTES = (
         rule="/api/events",
         handler=list_events,
         query=EventsQuery,
-        returns=list[dict[str, Any]],
+        returns=tuple[Event, ...],
         paged=True,
         tag="events",
         roles=LOOKING,
