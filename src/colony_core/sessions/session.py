@@ -508,13 +508,13 @@ class Session:
         if stop is not None:
             outcome: Outcome = "failed" if stop.code else "stopped"
             ended = attrs.evolve(ended, outcome=outcome, code=stop.code, evidence=(stop.words, *ended.evidence))
-            if stop.code:
+            if stop.code and not ended.text:
                 ended = attrs.evolve(ended, text=stop.words)
         line = line_of(ended, {})
         assert line is not None
         await self.feed.add(self.whose, line)
         state = {"done": State.DONE, "failed": State.FAILED, "stopped": State.IDLE}[ended.outcome]
-        reason = ended.text if ended.outcome == "failed" else (stop.words if stop is not None else "")
+        reason = stop.words if stop is not None else (ended.text if ended.outcome == "failed" else "")
         record = attrs.evolve(self.record, result=ended.text, code=ended.code, evidence=ended.evidence)
         await self.enter(state, _short(reason), record=record)
 

@@ -336,9 +336,10 @@ async def test_a_budget_warns_at_80_percent_and_interrupts_at_100(tmp_path: Path
         await scene.say(Usage(cost_usd=1.02, turns=2))
         with trio.fail_after(10):
             await scene.interrupted.wait()
-        await scene.say(Ended(outcome="stopped"))
+        await scene.say(Ended(outcome="stopped", text="half of it"))
         view = await reached(house, "failed")
         assert (view.code, view.reason) == ("budget-exhausted", "the budget is used up: $1.02 of $1.00")
+        assert view.result == "half of it"
         assert ("notice", "85% of the budget is used: $0.85 of $1.00") in await lines_of(house)
         with pytest.raises(Refused, match="the colony's budget is used up"):
             await instructed(house)
