@@ -54,7 +54,7 @@ async def test_one_line_tells_what_was_asked_by_whom_and_how_it_ended(
     assert refused.pop("seconds") >= 0
     assert refused == {
         "method": "GET", "route": "/api/colonies/<ref>", "status": 422, "bytes": len(body), "who": refused["who"], "role": "ape",
-        "request_id": "asked-for-hello", "colony": "hello", "code": "unknown-parameter",
+        "request_id": "asked-for-hello", "target": "hello", "code": "unknown-parameter",
     }  # fmt: skip
     assert (found["status"], found["bytes"], "code" in found) == (200, size, False)
     assert "secret" not in caplog.text
