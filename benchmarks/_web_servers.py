@@ -1,6 +1,5 @@
 """The servers that `benchmarks.web` measures, each a process of its own: a house with its face, and two others with one small route."""
 
-import gc
 import json
 import mmap
 import os
@@ -24,6 +23,7 @@ from benchmarks.proxy import cpu_seconds
 from colony_core.events import HouseEvent
 from colony_core.mycelium import Mycelium
 from colony_core.testing import open_test_house
+from colony_web.daemon import calm_collector
 from colony_web.serve import serve
 
 AT_ONCE = 100
@@ -199,8 +199,7 @@ async def _house(folder: Path) -> None:
     async with open_test_house(folder, keeper="process") as house, trio.open_nursery() as nursery:
         addresses = await nursery.start(partial(serve, house))
         token = await house.keys.mint("bench", "ape", owner="bench")
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)  # as the daemon does after its start
+        calm_collector()
         _say(socket=addresses[0].removeprefix("unix:"), port=int(addresses[1].rpartition(":")[2]), token=token.token)
         await _obey(HouseEvents(house), Clock(folder / "clock"))
         await house.shutdown(colonies=True)
@@ -213,8 +212,7 @@ async def _hypercorn(folder: Path) -> None:
     config.keep_alive_max_requests = 1_000_000
     async with trio.open_nursery() as nursery:
         addresses = await nursery.start(partial(serve_hypercorn, events.app, config))
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        calm_collector()
         _say(port=int(addresses[0].rpartition(":")[2]))
         await _obey(events, Clock(folder / "clock"))
         nursery.cancel_scope.cancel()

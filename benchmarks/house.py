@@ -4,7 +4,6 @@ A daemon of its own, in a folder that is thrown away; the stall is measured insi
 every millisecond. Time spent waiting for a CPU is the machine's fault, not the loop's: it is subtracted, and printed.
 """
 
-import gc
 import http.client
 import os
 import statistics
@@ -23,6 +22,7 @@ from colony_core.errors import ColonyError
 from colony_core.remote import Client, calls, discover
 from colony_core.testing import open_test_house
 from colony_core.views import NewColony
+from colony_web.daemon import calm_collector
 
 COLONIES = 200
 SPAWNS = 12
@@ -161,8 +161,7 @@ async def _stalls(folder: Path) -> list[Metric]:
             waited.append(wait)
             late.append(max(0.0, trio.current_time() - at - TICK_SECONDS - wait))
 
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)  # as the daemon does after its start
+    calm_collector()
     async with open_test_house(folder / "stalls") as house, trio.open_nursery() as nursery:
         nursery.start_soon(tick)
         for number in range(COLONIES):

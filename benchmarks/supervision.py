@@ -27,6 +27,7 @@ from benchmarks import _supervised as ours
 from benchmarks import _trio_idioms as bare
 from benchmarks._trio_idioms import BATCH, CALLERS, DEADLINE_SECONDS, Block, Grow
 from benchmarks.metric import Metric
+from colony_web.daemon import calm_collector
 
 BLOCKS = 41
 STOPS = 15
@@ -103,8 +104,7 @@ def _quiet_collector() -> Iterator[None]:
     """What Colony's daemon does after its start; otherwise a collection falls into one block or the other and doubles it."""
     before = gc.get_threshold()
     gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    calm_collector()
     try:
         yield
     finally:
