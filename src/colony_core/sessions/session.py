@@ -53,6 +53,8 @@ INTERRUPTING = "interrupting"
 """The code of an agent that is at work and was asked to stop: the next daemon does not go on with that."""
 MOST_INSTRUCTION = 256 * 2**10
 RETRY_SECONDS = 1.0
+MAY_BE_A_LIMIT = frozenset({"limit", "api-error", "agent-error", "agent-died"})
+"""How a run ends that a limit has ended. One that was told of a limit may have gone on, with another model say, and failed by itself."""
 OUTSIDE = frozenset({"hld"})
 """Whose agents do not run in the colony, where the tools are that Colony gives them."""
 
@@ -369,7 +371,7 @@ class Session:
                 again = GO_ON
                 continue
             ended, watch = ran
-            if watch.stop is None and watch.limit is not None and ended.outcome == "failed":
+            if watch.stop is None and watch.limit is not None and ended.code in MAY_BE_A_LIMIT:
                 until = await self._sessions.pauses.begin(self._account, watch.limit.until, watch.limit.text)
                 await self._notice(
                     f"the account has reached a limit; the work goes on at {clock.rfc3339(until)}", "paused"

@@ -433,6 +433,18 @@ async def test_a_limit_of_the_account_pauses_all_its_agents_and_the_work_goes_on
         await reached(house, "done", "two")
 
 
+async def test_an_agent_that_went_on_after_a_limit_and_failed_by_itself_has_failed(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.say(LimitReached(text="opus limit", until=None), Text(text="sonnet goes on"))
+        await scene.say(Ended(outcome="failed", code="max-turns", text="too many turns"))
+        view = await reached(house, "failed")
+        assert (view.code, view.paused_until) == ("max-turns", None)
+
+
 async def test_a_stopped_colony_ends_its_agent_which_is_idle_then(tmp_path: Path) -> None:
     agent = PlayedBackend()
     async with house_at(tmp_path, agent) as house:
