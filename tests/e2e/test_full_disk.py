@@ -13,7 +13,7 @@ from colony_core.remote import calls
 
 from .driver import Daemon, alive, kill
 
-pytestmark = [pytest.mark.kernel, pytest.mark.root, pytest.mark.slow]
+pytestmark = [pytest.mark.kernel, pytest.mark.root, pytest.mark.slow]  # it mounts a small disk
 
 IDLE = '[services.idle]\ncommand = ["sleep", "600"]\n'
 

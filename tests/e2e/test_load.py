@@ -10,10 +10,10 @@ from colony_core.remote import discover
 
 from .driver import Daemon
 
+# The daemon and the keeper let nobody but root look at their descriptors.
 pytestmark = [pytest.mark.root, pytest.mark.kernel, pytest.mark.slow]
 MISTAKES = ("400", "401", "403", "405", "421", "422", "426", "429")
 """What an answer to a right question never is, however much colonies come and go."""
-# The daemon and the keeper let nobody but root look at their descriptors.
 
 
 def test_whoever_comes_and_goes_leaves_nothing_behind(daemon: Daemon) -> None:

@@ -70,7 +70,7 @@ def test_a_killed_daemon_costs_no_process_no_connection_and_no_line(daemon: Daem
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-@pytest.mark.root
+@pytest.mark.root  # the host has no way to the address of an ordinary user's cell
 def test_a_connection_of_a_service_stays_open_while_its_daemon_is_killed(daemon: Daemon) -> None:
     daemon.spawn("count", COUNTER, count_py=COUNT)
     view = daemon.until_ready("count")
@@ -101,10 +101,12 @@ def test_an_end_that_no_daemon_saw_still_decides_the_restart(daemon: Daemon) -> 
 
 
 def test_a_one_shot_that_ended_while_no_daemon_ran_is_not_run_again(daemon: Daemon) -> None:
-    once = '[services.once]\ncommand = "echo ran; sleep 1"\nrestart = "never"\n'
+    once = '[services.once]\ncommand = "echo ran; until [ -e go ]; do sleep 0.02; done"\nrestart = "never"\n'
     daemon.spawn("once", once)
-    daemon.until(lambda: daemon.service("once", "once")["pid"], "it runs")
+    pid = daemon.until(lambda: daemon.service("once", "once")["pid"], "it runs")
     daemon.kill()
+    (daemon.folder / "app-once/go").touch()
+    daemon.until(lambda: not alive(pid), "it ends")
     daemon.start()
     daemon.until(lambda: daemon.service("once", "once")["state"] == "finished", "it finishes")
     daemon.kill()
@@ -170,10 +172,11 @@ def test_a_service_that_is_not_ready_yet_is_not_ready_for_the_next_daemon_either
 
 
 def test_a_daemon_killed_while_it_builds_leaves_a_colony_that_the_next_one_finishes(daemon: Daemon) -> None:
-    manifest = '[setup]\ncommands = ["sleep 2"]\n' + IDLE
+    manifest = '[setup]\ncommands = ["until [ -e go ]; do sleep 0.02; done"]\n' + IDLE
     daemon.spawn("slow", manifest)
     daemon.until(lambda: daemon.colony("slow")["state"] == "building", "it builds")
     daemon.kill()
+    (daemon.folder / "app-slow/go").touch()
     daemon.start()
     assert daemon.until_ready("slow")["state"] == "running"
 
@@ -219,6 +222,7 @@ def test_with_daemon_and_keeper_killed_nothing_runs_twice(daemon: Daemon) -> Non
     assert not alive(pid)
 
 
+# Where both die, the next daemon of an ordinary user builds new cells, and knows nothing of who hides in an old one.
 @pytest.mark.parametrize("daemon_too", [False, pytest.param(True, marks=pytest.mark.root)])
 def test_what_hides_in_a_cell_does_not_outlive_its_keeper(daemon: Daemon, *, daemon_too: bool) -> None:
     def hidden() -> list[int]:
@@ -255,7 +259,7 @@ def test_sigterm_leaves_colonies_running_and_sigint_does_not(daemon: Daemon) -> 
     assert daemon.until_ready("idle")["services"][0]["pid"] != pid
 
 
-@pytest.mark.root
+@pytest.mark.root  # it looks into /run/netns, where an ordinary user's cells have no name
 def test_after_a_shutdown_with_colonies_nothing_is_left_of_them(daemon: Daemon) -> None:
     daemon.spawn("idle", IDLE)
     view = daemon.until_ready("idle")

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +96,7 @@ def test_vim_edits_a_file_leaves_a_clean_screen_and_survives_a_detach(daemon: Da
 )
 def test_a_process_viewer_draws_itself_follows_the_size_and_quits(daemon: Daemon, tmux: Tmux, program: str) -> None:
     attach(tmux)
+    tmux.line("for i in $(seq 40); do sleep 600 & done 2>/dev/null; clear")  # there may be few others to show
     tmux.line(program)
     tmux.until(lambda screen: "PID" in screen and "CPU" in screen)
     tmux.resize(120, 40)
@@ -170,11 +170,10 @@ def test_a_daemon_that_ends_costs_an_attached_terminal_nothing_but_a_moment(
     assert daemon.process is not None
     daemon.process.send_signal(end)
     daemon.process.wait(60)
-    time.sleep(1.5)  # long enough for the command to speak of it
+    tmux.until(lambda _: "the daemon is away" in tmux.history)
     daemon.start()
     tmux.until(f"counted-1-{pid}")
     assert re.findall(r"^count-(\d+)$", tmux.history, re.MULTILINE) == [str(number) for number in range(1, 201)]
-    assert "the daemon is away" in tmux.history
     [again] = terminals(daemon)
     assert (again["id"], again["pid"], again["opened_by"]) == (view["id"], view["pid"], view["opened_by"])
     tmux.press("C-q")

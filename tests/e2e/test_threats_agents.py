@@ -23,7 +23,7 @@ def test_5_keys_reach_the_agent_alone_and_stand_nowhere_else(daemon: Daemon) -> 
         **{".env": f"ANTHROPIC_API_KEY={secret}\n"},
     )
     daemon.until_ready("one")
-    daemon.cli("instruct", "one", "env >agent.env; env; env >&2; sleep 1", "-f")
+    daemon.cli("instruct", "one", "env >agent.env; env; env >&2", "-f")
     folder = daemon.folder / "app-one"
     found = (folder / "agent.env").read_text()
     assert f"ANTHROPIC_API_KEY={secret}" in found

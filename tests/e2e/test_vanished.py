@@ -104,7 +104,7 @@ def swallowed(streams: list[socket.socket]) -> Iterator[None]:
         subprocess.run(["nft", "delete", "table", "inet", table], check=True)
 
 
-@pytest.mark.root
+@pytest.mark.root  # cuts them off in the firewall of the machine
 def test_clients_that_vanish_are_noticed_and_everything_of_theirs_is_freed(daemon: Daemon) -> None:
     daemon.spawn("app", SERVICE, web_py=WEB)
     daemon.until_ready("app")

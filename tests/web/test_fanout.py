@@ -258,7 +258,7 @@ async def test_who_never_reads_costs_no_more_than_what_is_kept(serving: Start, h
         await stream.aclose()
 
 
-@pytest.mark.root
+@pytest.mark.root  # some kernels let nobody else filter what comes to a socket
 async def test_who_vanishes_without_a_word_is_let_go(serving: Start, house: CardboardHouse) -> None:
     house.config = with_connections(house.config, 1)
     served = await serving(vanish_timeout=0.3)

@@ -142,14 +142,17 @@ async def test_errors_of_the_model_are_told_apart(stage: Stage, status: int, cod
 
 
 async def test_a_killed_adapter_is_a_death_and_leaves_no_tool(stage: Stage) -> None:
-    async def act(run: Run, happening: Happening) -> None:
-        if isinstance(happening, ToolUse) and happening.input:
-            await trio.sleep(1)  # the tool is at work
-            stage.programs.started[-1].process.send_signal(signal.SIGKILL)
+    began = stage.programs.workdir / "began"
 
-    happenings = await play(
-        stage, {"tool": "Bash", "input": {"command": "sleep 1000"}}, act=act, config=AgentConfig(permissions="all")
-    )
+    async def act(run: Run, happening: Happening) -> None:
+        adapter = stage.programs.started[-1].process
+        if isinstance(happening, ToolUse) and happening.input and adapter.poll() is None:
+            while not began.exists():
+                await trio.sleep(0.02)
+            adapter.send_signal(signal.SIGKILL)
+
+    step = {"tool": "Bash", "input": {"command": f"touch {began}; sleep 1000"}}
+    happenings = await play(stage, step, act=act, config=AgentConfig(permissions="all"))
     end = end_of(happenings)
     assert (end.outcome, end.code) == ("failed", "agent-died")
     assert "killed by SIGKILL" in end.evidence

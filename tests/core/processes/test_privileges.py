@@ -46,7 +46,7 @@ async def test_limits_and_oom_score_of_a_process_are_the_daemons_not_the_keepers
     source = "import resource; print(resource.getrlimit(7), open('/proc/self/oom_score_adj').read().strip())"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with place.open() as keeper:
-        assert (await (await keeper.start(place.shell("web.1", "sleep 0.1; exec cat /proc/self/limits"))).wait()).ok
+        assert (await (await keeper.start(place.launch("web.1", "cat", "/proc/self/limits"))).wait()).ok
         lines = [line.text for line in (await keeper.log_book(place.log.directory).read(0)).lines]
         (files,) = (line.split() for line in lines if line.startswith("Max open files"))
         assert files[3:5] == [str(soft), str(hard)]

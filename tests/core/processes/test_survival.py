@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,13 @@ async def test_connections_and_the_end_of_a_service_outlive_the_daemon(place: An
 
 async def test_a_daemon_killed_while_it_stops_a_service_does_not_stop_the_stopping(place: Any, is_alive: Any) -> None:
     async with place.open() as keeper:
-        process = await keeper.start(place.shell("web.1", "trap '' TERM; echo up; while :; do sleep 0.01; done"))
+        script = "trap 'echo asked' TERM; echo up; while :; do sleep 0.01; done"
+        process = await keeper.start(place.shell("web.1", script))
         await place.line(keeper, "up")
-        with trio.move_on_after(0.1):
-            await process.stop(grace=0.3)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(process.stop, grace=0.3))
+            await place.line(keeper, "asked")
+            nursery.cancel_scope.cancel()
     await place.until(lambda: not is_alive(process.pid))
     async with place.open() as keeper:
         assert (await keeper.processes()[0].wait()).code == -9

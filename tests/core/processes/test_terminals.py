@@ -182,11 +182,11 @@ async def test_a_terminal_that_nobody_uses_is_ended(opened: Any, place: Any, loo
         idle = OnTerminal(idle=1.0)
         process = await keeper.start(place.on_terminal("t.1", "bash", "--norc", "-i", terminal=idle))
         async with look(keeper, "t.1") as screen:
-            await trio.sleep(1.5)
+            later = await keeper.start(place.on_terminal("t.2", "bash", "--norc", "-i", terminal=idle))
+            assert (await later.wait()).why == "idle"
             await screen.type("echo still-$((1))\r")
             await screen.until("still-1")
-        exited = await process.wait()
-        assert exited.why == "idle"
+        assert (await process.wait()).why == "idle"
 
 
 async def test_stopping_hangs_up_and_takes_the_whole_tree(
@@ -325,7 +325,7 @@ async def test_the_terminal_belongs_to_the_user_of_its_program(place: Any, look:
             assert screen.shown == "65534\n"
 
 
-@pytest.mark.root
+@pytest.mark.root  # the keeper lets nobody else look at its descriptors
 async def test_descriptors_of_ended_terminals_are_given_back(place: Any, look: Any) -> None:
     async with place.open() as keeper:
 
