@@ -146,4 +146,7 @@ def bounded(value: Any, most: int) -> Any:
             return {_cut(str(key), MOST_SUMMARY): cut(inner) for key, inner in each.items()}
         return [cut(inner) for inner in each] if isinstance(each, list) else each
 
-    return cut(value)
+    try:
+        return cut(value)
+    finally:
+        del cut  # it holds itself

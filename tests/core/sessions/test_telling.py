@@ -1,5 +1,6 @@
 """What agents do, in the words that the outside reads."""
 
+import gc
 from typing import Any
 
 from hypothesis import given
@@ -84,3 +85,13 @@ def test_a_small_input_is_told_as_it_is() -> None:
     value = {"edits": [{"old": "a", "new": "b"}], "all": True, "n": 3}
     assert bounded(value, 1000) == value
     assert bounded({"edits": [{"old": "x" * 5000}]}, 100)["edits"][0]["old"].endswith("…")
+
+
+def test_what_is_cut_leaves_nothing_to_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        bounded({"list": ["x" * 99, {"more": 1}]}, 10)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
