@@ -131,22 +131,23 @@ def _cut(text: str, most: int) -> str:
 
 def bounded(value: Any, most: int) -> Any:
     """A plain value whose texts together have about `most` characters at most; what is beyond is left out, and said to be."""
-    left = most
+    return _Bound(most).cut(value)
 
-    def cut(each: Any) -> Any:
-        nonlocal left
+
+@attrs.define
+class _Bound:
+    """How much may still be told of a value. No closure that calls itself: such a one waits for the garbage collector."""
+
+    left: int
+
+    def cut(self, each: Any) -> Any:
         if isinstance(each, str):
-            kept = _cut(each, max(left, 1))
-            left -= len(kept)
+            kept = _cut(each, max(self.left, 1))
+            self.left -= len(kept)
             return kept
-        if left <= 0 and isinstance(each, (dict, list)):
+        if self.left <= 0 and isinstance(each, (dict, list)):
             return "…"
-        left -= 1
+        self.left -= 1
         if isinstance(each, dict):
-            return {_cut(str(key), MOST_SUMMARY): cut(inner) for key, inner in each.items()}
-        return [cut(inner) for inner in each] if isinstance(each, list) else each
-
-    try:
-        return cut(value)
-    finally:
-        del cut  # it holds itself
+            return {_cut(str(key), MOST_SUMMARY): self.cut(inner) for key, inner in each.items()}
+        return [self.cut(inner) for inner in each] if isinstance(each, list) else each
