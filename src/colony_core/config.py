@@ -126,6 +126,15 @@ def _origins(value: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
+def _proxies(value: Any) -> tuple[str, ...]:
+    given = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not all(isinstance(each, str) for each in given):
+        raise ValueError(f"expected addresses or networks such as 127.0.0.1 or 10.0.0.0/8, got {value!r}")
+    if {"", "unix"} & set(given):
+        raise ValueError("whoever asks over the socket is known by the kernel's word: lead the front to the port")
+    return tuple(str(ipaddress.ip_network(each)) if "/" in each else _address(each) for each in given)
+
+
 def _collector(value: Any) -> str:
     if value != "" and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", _text(value)):
         raise ValueError(f"expected an address such as http://127.0.0.1:4318, got {value!r}")
@@ -206,6 +215,9 @@ class Server:
     port: int = _key(8000, parse_port_or_zero, "port of the API; 0 takes any free one")
     origins: tuple[str, ...] = _key(
         (), _origins, "further addresses under which the API is reached, by a front with TLS"
+    )
+    trusted_proxies: tuple[str, ...] = _key(
+        (), _proxies, "addresses and networks of fronts whose X-Forwarded-For says who asks"
     )
     connections: int = _key(512, _count, "connections to the API's port at once, and as many to its socket")
 

@@ -1,5 +1,6 @@
 """Puts the routes, the door and the problems together: `create_app`, and `mount` for a program of one's own."""
 
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ from colony_core.errors import ColonyError, Invalid, LimitReached, NotFound, Too
 from colony_core.tracing import asking
 from colony_core.views import ExecRequest
 
-from . import accounts, api, audit, docs, metrics, openapi
+from . import accounts, api, audit, docs, metrics, openapi, proxies
 from .auth import Door
 from .context import current_identity, current_request_id, current_scope
 from .house import House
@@ -129,12 +130,16 @@ class Gate:
         self._requests = requests
         self._house = house
         self._sockets = fanout.EventSockets(house)
+        self._fronts = [ipaddress.ip_network(each) for each in house.config.server.trusted_proxies]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if (peer := scope.get("client")) and self._fronts:
+            address = proxies.client_address(str(peer[0]), scope["headers"], self._fronts)
+            scope["client"] = peer if address == peer[0] else (address, 0)  # its port, nobody knows
         request_id = accounts.request_id(scope["headers"])
         scope[REQUEST_ID] = request_id
         account, asked = accounts.Account(scope, send), Asked(request_id)

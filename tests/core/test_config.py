@@ -159,6 +159,19 @@ def test_what_is_no_origin_is_refused(given: object, tmp_path: Path) -> None:
         load_config({}, folders=folders, overrides={"server.origins": given})
 
 
+def test_trusted_proxies_are_addresses_and_networks(tmp_path: Path) -> None:
+    folders = Folders(state=tmp_path, run=tmp_path, templates=tmp_path)
+    config = load_config({}, folders=folders, overrides={"server.trusted_proxies": "127.0.0.1, 10.0.0.0/8,::1"})
+    assert config.server.trusted_proxies == ("127.0.0.1", "10.0.0.0/8", "::1")
+
+
+@pytest.mark.parametrize("given", ["front.example", "10.0.0.1/8", "unix", [""], [5], 5])
+def test_what_is_no_proxy_to_trust_is_refused(given: object, tmp_path: Path) -> None:
+    folders = Folders(state=tmp_path, run=tmp_path, templates=tmp_path)
+    with pytest.raises(Invalid, match=r"server\.trusted_proxies"):
+        load_config({}, folders=folders, overrides={"server.trusted_proxies": given})
+
+
 @pytest.mark.parametrize(("key", "given"), [("access.group", "no group"), ("access.others", "all"), ("events.keep", 0)])
 def test_access_and_events_take_no_nonsense(key: str, given: object, tmp_path: Path) -> None:
     folders = Folders(state=tmp_path, run=tmp_path, templates=tmp_path)

@@ -31,11 +31,13 @@ def front(port: int, api: int) -> dict[str, object]:
     return {"apps": {"http": {"servers": {"api": server}}, "tls": issuers}}
 
 
-def ask(caddy: Caddy, port: int, target: str, *lines: str, method: str = "GET") -> tuple[int, str]:
+def ask(
+    caddy: Caddy, port: int, target: str, *lines: str, method: str = "GET", come_from: str = "127.0.0.1"
+) -> tuple[int, str]:
     """Status, and the cookie that is set, over TLS whose certificate is held to the front's own authority."""
     trust = ssl.create_default_context(cafile=str(caddy.folder / "data/caddy/pki/authorities/local/root.crt"))
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=60) as stream,
+        socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(come_from, 0)) as stream,
         trust.wrap_socket(stream, server_hostname=NAME) as line,
     ):
         line.sendall("\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {NAME}:{port}", *lines, "", ""]).encode())
@@ -80,6 +82,28 @@ def test_a_browser_logs_in_looks_and_changes_things_under_the_name_of_the_front(
                 if each["path"].endswith("/stop") and each["status"] == 202
             ]
             assert (entry["source"], entry["target"]) == ("127.0.0.1", "app")
+
+
+def test_two_clients_of_a_trusted_front_are_told_apart(tmp_path: Path) -> None:
+    port = free_port()
+    daemon = Daemon(tmp_path)
+    daemon.environment |= {
+        "COLONY_SERVER__ORIGINS": f"https://{NAME}:{port}",
+        "COLONY_SERVER__TRUSTED_PROXIES": "127.0.0.1",
+    }
+    (tmp_path / "caddy").mkdir()
+    with daemon.running():
+        api = int(daemon.send(calls.system())["api_url"].rpartition(":")[2])
+        with running_caddy(tmp_path / "caddy", front(port, api)) as caddy:
+
+            def stranger(address: str) -> int:
+                forged = ("Authorization: Bearer wrong", "X-Forwarded-For: 192.0.2.66")
+                return ask(caddy, port, "/api/colonies/app/stop", *forged, method="POST", come_from=address)[0]
+
+            assert [stranger("127.0.0.2") for _ in range(11)] == [401] * 10 + [429]
+            assert stranger("127.0.0.3") == 401, "another one's failures are not theirs"
+            sources = [each["source"] for each in daemon.send(calls.audit(after=0)) if each["path"].endswith("/stop")]
+            assert sources == ["127.0.0.2"] * 11 + ["127.0.0.3"]
 
 
 SERVICE = """
