@@ -66,6 +66,17 @@ def test_an_agent_that_fails_says_why_and_the_command_fails(daemon: Daemon) -> N
     assert "exit" in told
 
 
+def test_an_agent_that_had_finished_when_its_budget_was_used_up_is_done_and_gets_no_more(daemon: Daemon) -> None:
+    daemon.spawn("one", f'{SCRIPT}budget = {{ turns = 1 }}\n[checks]\nmade = "test -e made"\n')
+    daemon.until_ready("one")
+    assert (
+        "used up: 1 of 1 turns; the agent had ended by then" in daemon.cli("instruct", "one", "touch made", "-f").stdout
+    )
+    found = agent_of(daemon, "one")
+    assert (found["state"], found["receipt"]["verdict"]) == ("done", "verified")
+    assert "used up" in daemon.cli("instruct", "one", "true", check=8).stderr
+
+
 def test_an_instruction_comes_from_the_standard_input_and_names_may_be_listed(daemon: Daemon) -> None:
     daemon.spawn("one", SCRIPT)
     daemon.until_ready("one")

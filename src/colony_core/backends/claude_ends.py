@@ -57,10 +57,10 @@ def ended(line: dict[str, Any], *, stopping: bool, cause: str = "") -> Ended:
     denials = line.get("permission_denials")
     if isinstance(denials, list) and denials:
         evidence.append(f"uses of tools that were denied: {len(denials)}")
-    if stopping:
-        return Ended(outcome="stopped", text="" if failed else text, evidence=("we asked it to stop", *evidence))
-    if not failed:
+    if not failed:  # what is interrupted ends with an error: this had ended before it heard us
         return Ended(outcome="done", text=text, evidence=tuple(evidence))
+    if stopping:
+        return Ended(outcome="stopped", evidence=("we asked it to stop", *evidence))
     return Ended(outcome="failed", text=text, code=_code(subtype, status, text, line, cause), evidence=tuple(evidence))
 
 

@@ -55,6 +55,8 @@ MOST_INSTRUCTION = 256 * 2**10
 RETRY_SECONDS = 1.0
 MAY_BE_A_LIMIT = frozenset({"limit", "api-error", "agent-error", "agent-died"})
 """How a run ends that a limit has ended. One that was told of a limit may have gone on, with another model say, and failed by itself."""
+OF_A_LIMIT = "budget"
+"""How a run ends that its own backend has kept within what we let it spend."""
 OUTSIDE = frozenset({"hld"})
 """Whose agents do not run in the colony, where the tools are that Colony gives them."""
 
@@ -387,11 +389,18 @@ class Session:
             else:
                 if ended.outcome == "done":
                     self._sessions.pauses.works(self._account)
-                self._stop = watch.stop
-                if ended.outcome == "done" and watch.stop is None:
+                self._stop = await self._stopped(ended, watch.stop)
+                if ended.outcome == "done" and self._stop is None:
                     await self._check()
                 await self._ended(ended)
                 return
+
+    async def _stopped(self, ended: Ended, stop: Stop | None) -> Stop | None:
+        """What ended the work. Time or budget that ran out only where they did: what had ended by itself by then has its own end."""
+        if stop is None or not stop.code or ended.outcome == "stopped" or ended.code == OF_A_LIMIT:
+            return stop
+        await self._notice(f"{stop.words}; the agent had ended by then", stop.code)
+        return None
 
     def _was_lost(self, ended: Ended, watch: Watch) -> bool:
         """Whether the conversation is not there: it was deleted, or the agent was killed before it had written it down."""

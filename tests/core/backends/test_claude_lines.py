@@ -246,12 +246,12 @@ def test_an_agent_that_does_not_even_begin_is_ended() -> None:
     assert [*talk.interrupt(), *talk.interrupt()] == [Signal(signal.SIGTERM)]
 
 
-def test_an_end_after_our_interrupt_is_the_one_that_we_asked_for() -> None:
-    for last in (failure("error_during_execution"), DONE):
+def test_an_end_after_our_interrupt_is_the_one_that_we_asked_for_unless_the_work_was_finished() -> None:
+    for last, outcome in ((failure("error_during_execution"), "stopped"), (DONE, "done")):
         talk = dialogue()
         hear(INIT, talk=talk)
         talk.interrupt()
-        assert end_of(hear(last, talk=talk)).outcome == "stopped"
+        assert end_of(hear(last, talk=talk)).outcome == outcome
     talk = dialogue()
     talk.interrupt()
     assert talk.lose(Death(0))[-1].outcome == "stopped"  # type: ignore[union-attr]

@@ -345,6 +345,68 @@ async def test_a_budget_warns_at_80_percent_and_interrupts_at_100(tmp_path: Path
             await instructed(house)
 
 
+async def test_work_that_had_ended_when_its_last_usage_reached_the_budget_is_done_and_checked(tmp_path: Path) -> None:
+    """The overrun is told, and nothing more is begun."""
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path, agent='budget = { usd = 1.0 }\n[checks]\ntests = "true"')
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.say(Usage(cost_usd=1.02, turns=2), Ended(outcome="done", text="It is done."))
+        view = await reached(house, "done")
+        assert (view.result, view.code, view.reason) == ("It is done.", "", "")
+        assert view.receipt is not None
+        assert view.receipt.verdict == "verified"
+        told = "the budget is used up: $1.02 of $1.00; the agent had ended by then"
+        assert ("notice", told) in await lines_of(house)
+        with pytest.raises(Refused, match="the colony's budget is used up"):
+            await instructed(house)
+
+
+@pytest.mark.parametrize(
+    ("ended", "state", "code"),
+    [
+        (Ended(outcome="failed", code="max-turns", text="too many"), "failed", "max-turns"),
+        (Ended(outcome="failed", code="budget", text="too much"), "failed", "budget-exhausted"),
+        (Ended(outcome="stopped"), "failed", "budget-exhausted"),
+    ],
+)
+async def test_only_what_the_budget_has_ended_is_said_to_have_ended_by_it(
+    tmp_path: Path, ended: Ended, state: str, code: str
+) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path, agent="budget = { usd = 1.0 }")
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.say(Usage(cost_usd=1.02), ended)
+        assert (await reached(house, state)).code == code
+
+
+async def test_work_that_ends_by_itself_after_its_time_is_done(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path, agent='timeout = "100ms"')
+        await instructed(house)
+        scene = await agent.scene()
+        with trio.fail_after(10):
+            await scene.interrupted.wait()
+        await scene.say(Ended(outcome="done", text="It is done."))
+        assert (await reached(house, "done")).result == "It is done."
+        assert ("notice", "Agent timed out (0.1s); the agent had ended by then") in await lines_of(house)
+
+
+async def test_an_agent_that_a_person_interrupts_is_idle_though_it_had_finished(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        scene = await agent.scene()
+        await house.sessions.interrupt("hello", by="ada")
+        await scene.say(Ended(outcome="done", text="It is done."))
+        assert (await reached(house, "idle")).result == "It is done."
+
+
 @pytest.mark.parametrize(("agent", "settings"), [("budget = { tokens = 1000 }", {}), ("", {"day_tokens": 1000})])
 async def test_a_budget_of_what_a_backend_does_not_tell_is_refused(
     tmp_path: Path, agent: str, settings: dict[str, Any]
@@ -366,7 +428,7 @@ async def test_what_was_spent_is_known_to_the_next_daemon(tmp_path: Path) -> Non
         await instructed(house)
         scene = await agent.scene()
         await scene.say(Usage(cost_usd=1.0, turns=1), Ended(outcome="done"))
-        await reached(house, "failed")
+        await reached(house, "done")
     async with house_at(tmp_path, agent) as house:
         await wait_for(house, "hello", lambda view: view.state == "running")
         assert house.sessions.view("hello").cost_usd == 1.0
@@ -625,7 +687,7 @@ async def test_a_removed_colony_leaves_no_word_of_its_agent_but_what_it_cost(tmp
         await instructed(house)
         scene = await agent.scene()
         await scene.say(Usage(cost_usd=1.0, turns=1), Ended(outcome="done"))
-        await reached(house, "failed")
+        await reached(house, "done")
         await house.remove("hello")
         await spawned(house, tmp_path)
         assert house.sessions.view("hello").state == "idle"
