@@ -7,7 +7,9 @@ errors and in the docs. HTTP status and exit code are derived at the edges; the 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class ColonyError(Exception):
@@ -74,6 +76,12 @@ def did_you_mean(word: str, known: Iterator[str] | list[str] | tuple[str, ...]) 
     """The known word nearest to `word`, or an empty string."""
     found = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return found[0] if found else ""
+
+
+def first_of(group: BaseExceptionGroup[E]) -> E:
+    """The first error of a group, in however many groups it is wrapped."""
+    error = group.exceptions[0]
+    return first_of(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 @contextmanager

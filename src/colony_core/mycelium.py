@@ -423,16 +423,7 @@ async def _open_rooms(
     stack.enter_context(hold_lock(config.folders.state))
     records = await stack.enter_async_context(store.open_store(config.folders.store))
     log = await stack.enter_async_context(open_journal(records, config.folders.event_ceiling, keep=config.events.keep))
-    listener = None
-    if previews:
-        listener = await routing.open_tcp_listener(
-            config.routing.bind, config.routing.port, what="the previews", config_key="routing.port"
-        )
-        stack.push_async_callback(trio.aclose_forcefully, listener)
-    front = None
-    if previews and config.caddy.enabled:
-        opened = routing.open_unix_listener(config.preview_socket, group=config.caddy.group)
-        front = await stack.enter_async_context(opened)
+    listeners = await _open_previews(stack, config) if previews else []
     kernel = await stack.enter_async_context(walls())
     means = Means(
         config=config,
@@ -444,7 +435,7 @@ async def _open_rooms(
         base_environment=base_environment(os.environ),
         nameservers=partial(isolation.host_nameservers, RESOLV_CONF),
         tools=await trio.to_thread.run_sync(find_tools, os.environ.get("PATH")),
-        preview_port=listener.socket.getsockname()[1] if listener else None,
+        preview_port=listeners[0].socket.getsockname()[1] if listeners else None,
     )
     keys = Keys(records)
     await keys.load()
@@ -459,7 +450,19 @@ async def _open_rooms(
     )
     means.serve_tools = partial(serve_tools, house)
     await house.sessions.load()
-    return house, [each for each in (listener, front) if each is not None]
+    return house, listeners
+
+
+async def _open_previews(stack: AsyncExitStack, config: Config) -> list[trio.SocketListener]:
+    """Where previews come in: the port first, and where a Caddy stands in front, the socket that it is told of."""
+    listener = await routing.open_tcp_listener(
+        config.routing.bind, config.routing.port, what="the previews", config_key="routing.port"
+    )
+    stack.push_async_callback(trio.aclose_forcefully, listener)
+    if not config.caddy.enabled:
+        return [listener]
+    opened = routing.open_unix_listener(config.preview_socket, group=config.caddy.group)
+    return [listener, await stack.enter_async_context(opened)]
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""The agents at work in colonies: instruct, interrupt, approve, deny, feed, why."""
+"""The agents at work in colonies: instruct, interrupt, approve, deny, feed, why.
+
+The file is long because the commands by which people speak with an agent stand in it, each with its help.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Every key that opens the API: made, listed, revoked, and recognised without waiting."""
+"""Every key that opens the API: made, listed, revoked, and recognised without waiting.
+
+The file is long because whatever makes a key count, or count no more, is read together.
+"""
 
 import os
 import pwd

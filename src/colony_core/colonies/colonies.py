@@ -1,4 +1,7 @@
-"""All colonies of this machine: spawn, find, apply, remove, and bring back after the daemon was gone."""
+"""All colonies of this machine: spawn, find, apply, remove, and bring back after the daemon was gone.
+
+The file is long because a colony comes, changes and goes in it: what is in the store, in memory and in the tree has to agree at each step.
+"""
 
 import logging
 import shutil
@@ -205,33 +208,28 @@ class Colonies:
             self._links.check(colony.name, colony.record.owner, manifest)
             step = version(colony.manifest, manifest)
             if versions is not None and step not in versions:
-                raise WrongState(
-                    "changed-meanwhile",
-                    f"since you looked, somebody else has edited or applied the manifest of “{colony.name}”",
-                    f"look again: colony apply {colony.name} --dry-run",
-                )
+                raise _changed_meanwhile(colony.name)
             if may is not None:
                 may(frozenset(name for name in PARTS if getattr(colony.manifest, name) != getattr(manifest, name)))
             changes = compare(colony.manifest, manifest)
             services = [colony.services[name] for name in changes.restarted if name in colony.services]
             restarted = tuple(s.name for s in services if s.state is not ServiceState.STOPPED)
             if not dry_run and changes.sentences:
-                after = {"manifest": manifest, "services": colony.rests_under(manifest)}
-                await self._means.store.write(lambda connection: records.change(connection, colony.id, **after))
-                colony.ask_apply(manifest)
-                self._means.bus.publish(
-                    ColonyApplied(
-                        colony=colony.name,
-                        colony_id=colony.id,
-                        owner=colony.record.owner,
-                        changes=changes.sentences,
-                    )
-                )
-                with trio.CancelScope(shield=True):
-                    await self._links.renew()
+                await self._take_over(colony, manifest, changes.sentences)
         return ApplyView(
             colony=colony.view(), changes=changes.sentences, restarted=restarted, dry_run=dry_run, version=step
         )
+
+    async def _take_over(self, colony: Colony, manifest: Manifest, sentences: tuple[str, ...]) -> None:
+        """Has a colony live by another manifest from now on."""
+        after = {"manifest": manifest, "services": colony.rests_under(manifest)}
+        await self._means.store.write(lambda connection: records.change(connection, colony.id, **after))
+        colony.ask_apply(manifest)
+        self._means.bus.publish(
+            ColonyApplied(colony=colony.name, colony_id=colony.id, owner=colony.record.owner, changes=sentences)
+        )
+        with trio.CancelScope(shield=True):
+            await self._links.renew()
 
     async def remove(self, colony: Colony) -> None:
         """Stops a colony and forgets it; returns when its cell, its record and its log are gone. Goes on when the caller is cancelled.
@@ -345,6 +343,14 @@ class Colonies:
 
 def _ending() -> WrongState:
     return WrongState("house-ending", "the daemon is shutting down", "start it again: colony serve")
+
+
+def _changed_meanwhile(name: str) -> WrongState:
+    return WrongState(
+        "changed-meanwhile",
+        f"since you looked, somebody else has edited or applied the manifest of “{name}”",
+        f"look again: colony apply {name} --dry-run",
+    )
 
 
 def _taken(name: str) -> AlreadyExists:

@@ -19,7 +19,7 @@ from math import inf
 import trio
 
 from colony_core import clock, naming
-from colony_core.errors import Broken, ColonyError, NotFound, WrongState, did_you_mean
+from colony_core.errors import Broken, ColonyError, NotFound, WrongState, did_you_mean, first_of
 from colony_core.events import ColonyStateChanged
 from colony_core.isolation import Cell, serve_names, serve_way_out
 from colony_core.processes import Keeper, KeeperLost, LogBook, Process, kill_leftovers
@@ -653,6 +653,6 @@ class Colony:
 
 def _why(error: BaseException) -> str:
     cause: BaseException = error.__cause__ or error if isinstance(error, ChildStartError) else error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
+    if isinstance(cause, BaseExceptionGroup):
+        cause = first_of(cause)
     return cause.message if isinstance(cause, ColonyError) else f"{type(cause).__name__}: {cause}"

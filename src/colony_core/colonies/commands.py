@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from colony_core.errors import Invalid, WrongState
-from colony_core.processes import KeeperLost, Process, User, open_terminal, resize_terminal
+from colony_core.processes import Ends, Process, User, open_pipes, open_terminal, resize_terminal, see_off, start_piped
 from colony_core.views import ExecRequest, Screen, TerminalSize
 
 from .colony import Colony
@@ -71,42 +71,19 @@ async def run_command(colony: Colony, request: ExecRequest, *, label: str = "exe
     )
     keeper = await colony.means.keeper.get()
     screen = request.screen
-    theirs, ours = _pipes() if screen is None else _terminal(screen, order.user)
+    theirs, ours = open_pipes() if screen is None else _terminal(screen, order.user)
+    process, streams = await start_piped(keeper, attrs.evolve(order, tty=screen is not None), theirs, ours)
     try:
-        process = await keeper.start(attrs.evolve(order, log=None, stdio=theirs, tty=screen is not None))
-    except BaseException:
-        for fd in ours:
-            os.close(fd)
-        raise
+        yield Running(*streams, process, None if screen is None else ours[0])
     finally:
-        for fd in theirs:
-            os.close(fd)
-    stdin, stdout, stderr = (trio.lowlevel.FdStream(fd) for fd in ours)
-    try:
-        yield Running(stdin, stdout, stderr, process, None if screen is None else ours[0])
-    finally:
-        for stream in (stdin, stdout, stderr):
+        for stream in streams:
             stream.close()
-        with trio.CancelScope(shield=True):
-            try:
-                if process.running:
-                    await process.stop(grace=EXEC_GRACE_SECONDS)
-                await keeper.forget(process.key)
-            except KeeperLost:
-                pass  # its leftovers are killed before a new keeper takes over
+        await see_off(keeper, process, grace=EXEC_GRACE_SECONDS)
 
 
-def _terminal(screen: Screen, user: User | None) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """As `_pipes`, with both directions of a terminal; nothing ever comes as errors."""
+def _terminal(screen: Screen, user: User | None) -> tuple[Ends, Ends]:
+    """As `open_pipes`, with both directions of a terminal; nothing ever comes as errors."""
     master, slave = open_terminal(TerminalSize(screen.rows, screen.columns), user)
     silence, nobody = os.pipe()
     os.close(nobody)
     return (slave, os.dup(slave), os.dup(slave)), (master, os.dup(master), silence)
-
-
-def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """(stdin, stdout, stderr) for the command, and our ends of them."""
-    stdin_read, stdin_write = os.pipe()
-    stdout_read, stdout_write = os.pipe()
-    stderr_read, stderr_write = os.pipe()
-    return (stdin_read, stdout_write, stderr_write), (stdin_write, stdout_read, stderr_read)

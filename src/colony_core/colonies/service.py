@@ -18,7 +18,7 @@ import attrs
 import trio
 
 from colony_core import clock, naming, supervision
-from colony_core.errors import Broken, ColonyError, Invalid, Missing, NotAllowed, NotFound, TooSlow
+from colony_core.errors import Broken, ColonyError, Invalid, Missing, NotAllowed, NotFound, TooSlow, first_of
 from colony_core.events import ServiceStateChanged
 from colony_core.processes import Exited, Keeper, KeeperLost, Launch, Process
 from colony_core.supervision import (
@@ -346,9 +346,7 @@ def _rule(rule: Ready, spec: ServiceSpec) -> str:
 
 
 def _first(group: BaseExceptionGroup[ColonyError | OSError]) -> ColonyError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
+    found = first_of(group)
     if isinstance(found, ColonyError):
         return found
     error = Broken("service-failed", str(found))

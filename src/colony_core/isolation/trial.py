@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trio
 
-from colony_core.errors import ColonyError, Missing
+from colony_core.errors import ColonyError, Missing, first_of
 
 from . import syscalls
 from .kernel import OWN_NAMESPACE
@@ -116,7 +116,7 @@ def _try(mode: Mode, folder: Path) -> bytes:
         syscalls.make_mounts_follow()
         trio.run(_one_cell, mode, folder)
     except* ColonyError as group:
-        error = _first(group)
+        error = first_of(group)
         told = {"works": False, "reason": error.message[:1000], "hint": error.hint[:1000]}
     except* OSError as group:
         told = {"works": False, "reason": str(group.exceptions[0])[:1000], "hint": "colony doctor"}
@@ -129,14 +129,6 @@ async def _one_cell(mode: Mode, folder: Path) -> None:
         name.touch()
         syscalls.bind_mount(OWN_NAMESPACE, str(name))
         syscalls.unmount(str(name))
-
-
-def _first(group: BaseExceptionGroup[ColonyError]) -> ColonyError:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    assert isinstance(found, ColonyError)
-    return found
 
 
 def _writable(folder: Path) -> bool:

@@ -20,10 +20,12 @@ from .keeper.scrollback import Modes
 from .launch import Exited, KeeperLost, Launch, LogTarget, OnTerminal, User, owner_of
 from .leftovers import kill_leftovers
 from .logs import LogBook
+from .piped import Ends, open_pipes, see_off, start_piped
 from .ring_log import LogLine, Missed, Page
 from .terminals import Seen, TerminalState, View, checked_size, open_terminal, resize_terminal
 
 __all__ = [
+    "Ends",
     "Exited",
     "Keeper",
     "KeeperLost",
@@ -46,7 +48,10 @@ __all__ = [
     "living_keeper",
     "open_inline_keeper",
     "open_keeper",
+    "open_pipes",
     "open_terminal",
     "owner_of",
     "resize_terminal",
+    "see_off",
+    "start_piped",
 ]

@@ -1,6 +1,8 @@
 """One function per API verb: what to ask, and what the answer is. No I/O.
 
 `ref` is a colony's name or id. Views are named, not imported, so that asking costs no serialiser.
+
+The file is long because every verb stands in it, in a few lines each.
 """
 
 import re

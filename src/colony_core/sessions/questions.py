@@ -11,9 +11,10 @@ import trio
 from colony_core import clock
 from colony_core.backends import Kind, Run
 from colony_core.errors import LimitReached, NotFound, WrongState
-from colony_core.views import Decision
+from colony_core.views import ApprovalView, Decision
 
 from . import records
+from .feed import Whose
 from .records import Approval
 from .state import State
 from .telling import MOST_CONTENT, Line, bounded
@@ -135,6 +136,24 @@ class Questions:
         """The agent works again, unless it asks something else or has ended."""
         if not self._open and not self._over:
             await self._session.enter(State.WORKING, "")
+
+
+def approval_view(whose: Whose, approval: Approval) -> ApprovalView:
+    """A question of an agent's, as the outside sees it."""
+    return ApprovalView(
+        id=approval.id,
+        colony=whose.colony,
+        colony_id=whose.colony_id,
+        tool=approval.tool,
+        kind=approval.kind,
+        summary=approval.summary,
+        input=dict(approval.input),
+        asked_at=clock.rfc3339(approval.asked_at),
+        decision=approval.decision,
+        decided_at=None if approval.decided_at is None else clock.rfc3339(approval.decided_at),
+        decided_by=approval.decided_by,
+        message=approval.message,
+    )
 
 
 def _approval(

@@ -1,10 +1,12 @@
 """Completion receipts: whether work that an agent says is done is done. The daemon runs the colony's checks itself and writes down what
 they showed, and of which state of the workspace."""
 
+import logging
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+import attrs
 import trio
 
 from colony_core import clock
@@ -13,11 +15,47 @@ from colony_core.errors import ColonyError
 from colony_core.processes import KeeperLost
 from colony_core.views import CheckView, ExecRequest, ReceiptView
 
+logger = logging.getLogger("colony.sessions")
+
 TAIL_BYTES = 8 * 2**10
 MOST_TAIL_LINES = 40
 
 
-async def run_checks(colony: Colony, checks: Sequence[Check]) -> tuple[CheckView, ...]:
+Look = Callable[[Colony], Awaitable[str | None]]
+"""The hash of what a colony's workspace differs in."""
+Notice = Callable[[str, str], Awaitable[None]]
+"""Told in words, with a code, what kept the workspace from being looked at."""
+
+
+async def look_for_oneself(colony: Colony, checks: Sequence[Check], look: Look, notice: Notice) -> ReceiptView:
+    """Runs the checks, and tells what they showed and of which state of the workspace; anew where the keeper is lost meanwhile."""
+    while True:
+        try:
+            return await _looked(colony, checks, look, notice)
+        except* KeeperLost:
+            logger.warning("the keeper was lost under the checks of %s", colony.name)
+
+
+async def _looked(colony: Colony, checks: Sequence[Check], look: Look, notice: Notice) -> ReceiptView:
+    trouble = ""
+    try:
+        before = await look(colony)
+        ran = await _run_checks(colony, checks)
+        after = await look(colony) if checks else before
+    except KeeperLost:
+        raise
+    except ColonyError as error:  # the work is done all the same
+        trouble = f"what the workspace differs in cannot be told: {error.message}"
+        await notice(trouble, error.code)
+        before = after = None
+        ran = await _run_checks(colony, checks)
+    found = receipt(ran, before=before, after=after)
+    if trouble and found.verdict == "verified":
+        found = attrs.evolve(found, verdict="with-gaps", reason=trouble)
+    return found
+
+
+async def _run_checks(colony: Colony, checks: Sequence[Check]) -> tuple[CheckView, ...]:
     """Runs the checks one after the other in the colony, as its user; what one starts is gone before the next begins."""
     return tuple([await _run(colony, each) for each in checks])
 

@@ -2,6 +2,8 @@
 
 What it is at is in the store before anybody is told. An instruction that was accepted is carried out: by this daemon, or by the next one,
 which goes on with the vendor's session.
+
+The file is long because the state of an agent changes from two sides, by what people ask and by how its run goes, to be read together.
 """
 
 import logging
@@ -17,17 +19,18 @@ from sqlalchemy import Connection
 from colony_core import clock, wire
 from colony_core.backends import Backend, Ended, Job, Kind, Outcome, Started
 from colony_core.colonies import Colony, ColonyState, Wanted
-from colony_core.errors import ColonyError, Invalid, NotFound, WrongState
+from colony_core.errors import ColonyError, Invalid, NotFound, WrongState, first_of
 from colony_core.events import AgentStateChanged
 from colony_core.processes import Keeper, KeeperLost
 from colony_core.supervision import Status
-from colony_core.views import AgentGlance, AgentSettings, AgentView, ApprovalView, Decision, NewInstruction, ReceiptView
+from colony_core.views import AgentGlance, AgentSettings, AgentView, ApprovalView, Decision, NewInstruction
 
 from . import records
 from .budget import check_counted, standing
 from .feed import Whose
 from .pauses import account_of
-from .receipts import receipt, run_checks
+from .questions import approval_view
+from .receipts import look_for_oneself
 from .records import Approval, SessionRecord
 from .run import Stop, Watch
 from .settings import Resolved, resolve
@@ -112,7 +115,7 @@ class Session:
             result=record.result,
             code=record.code,
             evidence=record.evidence,
-            approvals=tuple(self.approval_view(each) for each in waiting),
+            approvals=tuple(approval_view(self.whose, each) for each in waiting),
             paused_until=clock.rfc3339(paused) if paused is not None else None,
             cost_usd=spent.usd,
             tokens=spent.tokens,
@@ -133,23 +136,6 @@ class Session:
             instruction=_short(record.instruction),
             cost_usd=self._sessions.purses.spent_with_running(self.colony.id).usd,
             asks=len(self._watch.questions.waiting) if self._watch is not None else 0,
-        )
-
-    def approval_view(self, approval: Approval) -> ApprovalView:
-        """A question of this agent's, as the outside sees it."""
-        return ApprovalView(
-            id=approval.id,
-            colony=self.colony.name,
-            colony_id=self.colony.id,
-            tool=approval.tool,
-            kind=approval.kind,
-            summary=approval.summary,
-            input=dict(approval.input),
-            asked_at=clock.rfc3339(approval.asked_at),
-            decision=approval.decision,
-            decided_at=None if approval.decided_at is None else clock.rfc3339(approval.decided_at),
-            decided_by=approval.decided_by,
-            message=approval.message,
         )
 
     # ---- what people ask
@@ -237,8 +223,8 @@ class Session:
             data = {"id": approval.id, "tool": approval.tool, "decision": word, "by": by, "message": decision.message}
             await self.feed.add(self.whose, Line(kind="decision", content=f"{word} {approval.summary}", data=data))
             await self._watch.questions.answer(approval.id, allow=decision.allow, message=decision.message)
-        return self.approval_view(
-            attrs.evolve(approval, decision=word, decided_at=now, decided_by=by, message=decision.message)
+        return approval_view(
+            self.whose, attrs.evolve(approval, decision=word, decided_at=now, decided_by=by, message=decision.message)
         )
 
     # ---- what comes from inside the colony
@@ -337,10 +323,10 @@ class Session:
                     await self._carry_out()
                     nursery.cancel_scope.cancel()
         except* ColonyError as group:
-            await self._fail(_first(group))
+            await self._fail(first_of(group))
         except* Exception as group:
             logger.exception("the agent of %s", self.colony.name)
-            await self._fail(_first(group))
+            await self._fail(first_of(group))
         if scope.cancelled_caught and self._stop is not None:
             now = clock.unix_now()
             await self.write(partial(records.void_questions, colony_id=self.colony.id, at=now))
@@ -416,39 +402,16 @@ class Session:
         return ran
 
     async def _check(self) -> None:
-        """Looks for itself whether the work is done; anew where the keeper was lost meanwhile."""
-        found = None
-        while found is None:
-            try:
-                found = await self._checked()
-            except* KeeperLost:
-                logger.warning("the keeper was lost under the checks of %s", self.colony.name)
-        self.record = attrs.evolve(self.record, receipt=found)
-        if self.colony.manifest.checks:
-            data = {"verdict": found.verdict, "tree": found.tree, "checks": [wire.dump(each) for each in found.checks]}
-            content = f"{found.verdict}: {found.reason}"
-            await self.feed.add(self.whose, Line(kind="receipt", content=content, data=data))
-
-    async def _checked(self) -> ReceiptView:
+        """Looks for itself whether the work is done."""
         checks = self.colony.manifest.checks
         if checks:
             await self.enter(State.WORKING, "its work is being checked")
-        trouble = ""
-        try:
-            before = await self._sessions.fingerprint(self.colony)
-            ran = await run_checks(self.colony, checks)
-            after = await self._sessions.fingerprint(self.colony) if checks else before
-        except KeeperLost:
-            raise
-        except ColonyError as error:  # the work is done all the same
-            trouble = f"what the workspace differs in cannot be told: {error.message}"
-            await self._notice(trouble, error.code)
-            before = after = None
-            ran = await run_checks(self.colony, checks)
-        found = receipt(ran, before=before, after=after)
-        if trouble and found.verdict == "verified":
-            found = attrs.evolve(found, verdict="with-gaps", reason=trouble)
-        return found
+        found = await look_for_oneself(self.colony, checks, self._sessions.fingerprint, self._notice)
+        self.record = attrs.evolve(self.record, receipt=found)
+        if checks:
+            data = {"verdict": found.verdict, "tree": found.tree, "checks": [wire.dump(each) for each in found.checks]}
+            content = f"{found.verdict}: {found.reason}"
+            await self.feed.add(self.whose, Line(kind="receipt", content=content, data=data))
 
     async def _run_once(self, again: str | None, *, lost: bool) -> tuple[Ended, Watch]:
         """One run of the backend: of the instruction, or of words that let an interrupted one go on."""
@@ -560,14 +523,6 @@ async def _patiently(write: Callable[[], Awaitable[object]]) -> None:
         except ColonyError as error:
             logger.warning("what an agent has come to waits to be written down: %s", error)
         await trio.sleep(RETRY_SECONDS)
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, Exception)
-    return error
 
 
 def _short(text: str) -> str:

@@ -37,6 +37,7 @@ from . import records
 from .feed import Feed
 from .pauses import Pauses
 from .purses import Purses
+from .questions import approval_view
 from .records import FeedLine, SessionRecord
 from .session import Session, check_instruction
 from .settings import machine_budget
@@ -166,7 +167,7 @@ class Sessions:
         """The newest questions of a colony's agent, answered or not, the newest first."""
         session = self._session(self._colonies.find(ref))
         found = await self._means.store.read(partial(records.approvals_of, colony_id=session.colony.id, limit=limit))
-        return tuple(session.approval_view(each) for each in found)
+        return tuple(approval_view(session.whose, each) for each in found)
 
     async def ask(self, ref: str, tool: str, *, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:
         """Asks a person something for a colony's agent at work, with a tool of ours, and gives the answer.

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -13,9 +14,9 @@ from .child import Child
 from .errors import ActorDied, NoSuchChild, NotForDynamic, TooManyChildren
 from .events import Hook, Path, StopFailed, log_event, tell
 from .hosting import hosted
-from .spec import ID, AutoShutdown, Backoff, ChildSpec, Exit, Kind, Limit, Restart, State, check_fits, check_options
+from .spec import ID, AutoShutdown, Backoff, ChildSpec, Exit, Limit, Restart, State, check_fits, check_options
 from .status import Status
-from .supervisor import Supervisor, nested
+from .supervisor import Supervisor, nested_spec
 
 R = TypeVar("R")
 Template = ChildSpec | Callable[..., Awaitable[object]] | None
@@ -239,24 +240,9 @@ def dynamic_supervisor_spec(
     check_options(limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, most=most)
     inner = _template(template, Restart.TRANSIENT, {}, auto_shutdown)
 
-    async def run(*, status: Status) -> None:
-        assert status.keeper is not None
-        assert status.child is not None
-        keeper = status.keeper
-        path = (*keeper.path, status.child.id)
-        supervisor = DynamicSupervisor(
-            inner,
-            path=path,
-            on_event=on_event or keeper.on_event,
-            rng=keeper.rng,
-            most=most,
-            limit=limit,
-            auto_shutdown=auto_shutdown,
-        )
-        await nested(supervisor, status)
-
-    return ChildSpec(
-        id=id, run=run, restart=restart, grace=grace, significant=significant, backoff=backoff, kind=Kind.SUPERVISOR
+    make = partial(DynamicSupervisor, inner, most=most, limit=limit, auto_shutdown=auto_shutdown)
+    return nested_spec(
+        id, make, on_event=on_event, restart=restart, grace=grace, significant=significant, backoff=backoff
     )
 
 

@@ -4,7 +4,7 @@ The file is long because every public call says what it does to scheduling and c
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from math import inf
@@ -262,24 +262,33 @@ def supervisor_spec(
     check_options(limit=limit, auto_shutdown=auto_shutdown, on_event=on_event, strategy=strategy)
     inner = checked(tuple(specs), auto_shutdown)
 
+    make = partial(Supervisor, inner, strategy=strategy, limit=limit, auto_shutdown=auto_shutdown)
+    return nested_spec(
+        id, make, on_event=on_event, restart=restart, grace=grace, significant=significant, backoff=backoff
+    )
+
+
+def nested_spec(
+    child: ID,
+    make: Callable[..., Supervisor],
+    *,
+    on_event: Hook | None,
+    restart: Restart,
+    grace: float,
+    significant: bool,
+    backoff: Backoff | None,
+) -> ChildSpec:
+    """A supervisor as a child: `make` is given `path`, `on_event` and `rng` of where it comes to stand."""
+
     async def run(*, status: Status) -> None:
         assert status.keeper is not None
         assert status.child is not None
         keeper = status.keeper
         path = (*keeper.path, status.child.id)
-        supervisor = Supervisor(
-            inner,
-            path=path,
-            on_event=on_event or keeper.on_event,
-            rng=keeper.rng,
-            strategy=strategy,
-            limit=limit,
-            auto_shutdown=auto_shutdown,
-        )
-        await nested(supervisor, status)
+        await nested(make(path=path, on_event=on_event or keeper.on_event, rng=keeper.rng), status)
 
     return ChildSpec(
-        id=id, run=run, restart=restart, grace=grace, significant=significant, backoff=backoff, kind=Kind.SUPERVISOR
+        id=child, run=run, restart=restart, grace=grace, significant=significant, backoff=backoff, kind=Kind.SUPERVISOR
     )
 
 

@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from colony_core.errors import Broken, TooSlow
-from colony_core.processes import Keeper, KeeperLost, Launch, Process, User
+from colony_core.processes import Keeper, Launch, User, open_pipes, see_off, start_piped
 
 KEY = "vcs-"
 LABEL = "vcs"
@@ -79,7 +79,7 @@ async def run_program(
     keeper = await get_keeper()
     key = f"{KEY}{secrets.token_hex(6)}"
     launch = Launch(key=key, argv=tuple(argv), cwd=str(cwd), env=env, label=LABEL, user=user, umask=0o022)
-    process, streams = await _started(keeper, launch)
+    process, streams = await start_piped(keeper, launch, *open_pipes())
     said, complained = _Heard(most), _Heard(2**16)
     try:
         with trio.move_on_after(seconds):
@@ -96,30 +96,14 @@ async def run_program(
     finally:
         for stream in streams:
             stream.close()
-        with trio.CancelScope(shield=True):
-            await _see_off(keeper, key)
-
-
-async def _started(keeper: Keeper, launch: Launch) -> tuple[Process, list[trio.lowlevel.FdStream]]:
-    """A program with our ends of its three pipes."""
-    theirs, ours = _pipes()
-    try:
-        process = await keeper.start(attrs.evolve(launch, stdio=theirs))
-    except BaseException:
-        for fd in ours:
-            os.close(fd)
-        raise
-    finally:
-        for fd in theirs:
-            os.close(fd)
-    return process, [trio.lowlevel.FdStream(fd) for fd in ours]
+        await see_off(keeper, process, grace=STOP_GRACE_SECONDS)
 
 
 async def end_leftovers(keeper: Keeper) -> None:
     """Ends what an earlier daemon has left at work here."""
     for process in keeper.processes():
         if process.key.startswith(KEY):
-            await _see_off(keeper, process.key)
+            await see_off(keeper, process, grace=STOP_GRACE_SECONDS)
 
 
 def failure(ran: Ran, what: str, *, code: str = "vcs-failed", hint: str = "") -> Broken:
@@ -128,16 +112,6 @@ def failure(ran: Ran, what: str, *, code: str = "vcs-failed", hint: str = "") ->
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "Error:", "ERROR"))] or lines[-3:]
     why = "; ".join(telling)[:2000] or f"exit {ran.code}"
     return Broken(code, f"{what}: {why}", hint)
-
-
-async def _see_off(keeper: Keeper, key: str) -> None:
-    try:
-        process = keeper.find(key)
-        if process is not None and process.running:
-            await process.stop(grace=STOP_GRACE_SECONDS)
-        await keeper.forget(key)
-    except KeeperLost:
-        pass  # its leftovers are killed before a new keeper takes over
 
 
 async def _say(stream: trio.abc.SendStream, data: bytes) -> None:
@@ -153,10 +127,3 @@ async def _listen(
         take(chunk)
         if hear is not None:
             hear(chunk)
-
-
-def _pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    stdin_read, stdin_write = os.pipe()
-    stdout_read, stdout_write = os.pipe()
-    stderr_read, stderr_write = os.pipe()
-    return (stdin_read, stdout_write, stderr_write), (stdin_write, stdout_read, stderr_read)

@@ -1,4 +1,7 @@
-"""Projects: repositories that colonies work on, cloned once and shared."""
+"""Projects: repositories that colonies work on, cloned once and shared.
+
+The file is long because a clone that is under way, has failed or was cut off is one record, which all verbs here read and change.
+"""
 
 import logging
 import re

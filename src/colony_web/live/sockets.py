@@ -8,7 +8,7 @@ import msgspec
 import trio
 from quart import websocket
 
-from colony_core.errors import ColonyError, Invalid
+from colony_core.errors import ColonyError, Invalid, first_of
 from colony_core.processes import checked_size
 from colony_core.views import TerminalSize
 from colony_web.audit import CLOSE_CODES
@@ -54,10 +54,7 @@ async def send_json(value: object) -> None:
 
 async def tell_error(group: BaseExceptionGroup[ColonyError]) -> None:
     """Tells the first error of a group as `{"error": problem}` and closes."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ColonyError)
+    error = first_of(group)
     problem = problem_of(error, request_id=current_request_id())
     current_scope()[CODE] = error.code
     await send_json({"error": problem.document})

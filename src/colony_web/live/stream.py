@@ -9,7 +9,7 @@ import trio
 from quart import Response, request
 from quart.wrappers.response import ResponseBody
 
-from colony_core.errors import ColonyError
+from colony_core.errors import ColonyError, first_of
 from colony_web.context import current_request_id, current_scope
 from colony_web.drain import drained
 from colony_web.house import House
@@ -79,7 +79,7 @@ def streamed(
                 await fill(send)
                 nursery.cancel_scope.cancel()
         except* ColonyError as group:
-            problem = problem_of(_first(group), request_id=request_id)
+            problem = problem_of(first_of(group), request_id=request_id)
             await send.send(frame("error", problem.document))
             reason = "error"
         await send.send(frame("end", {"reason": reason}))
@@ -136,11 +136,3 @@ class EventStream(ResponseBody):
     async def _run(self) -> None:
         async with self._send:
             await self._produce(self._send)
-
-
-def _first(group: BaseExceptionGroup[ColonyError]) -> ColonyError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, ColonyError)
-    return error
