@@ -33,6 +33,7 @@ sessions = Table(
     Column("evidence", Text, nullable=False),
     Column("fresh", Integer, nullable=False),
     Column("receipt", Text),
+    Column("worked", Float, nullable=False, server_default="0"),
 )
 
 feed = Table(
@@ -92,7 +93,10 @@ pauses = Table(
 
 @attrs.frozen(kw_only=True)
 class SessionRecord:
-    """What the store knows of a colony's agent. `fresh`: the instruction has not reached the vendor's session yet."""
+    """What the store knows of a colony's agent.
+
+    `fresh`: the instruction has not reached the vendor's session yet. `worked`: the seconds that it was worked at, in all its runs.
+    """
 
     colony_id: str
     state: str = "idle"
@@ -108,6 +112,7 @@ class SessionRecord:
     evidence: tuple[str, ...] = ()
     fresh: bool = True
     receipt: ReceiptView | None = None
+    worked: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -156,6 +161,11 @@ def interrupt(connection: Connection, colony_id: str, code: str, by: str) -> Non
     busy = sessions.c.state.in_(("working", "waiting"))
     chosen = update(sessions).where(sessions.c.colony_id == colony_id, busy)
     connection.execute(chosen.values(code=code, evidence=json.dumps([by])))
+
+
+def work(connection: Connection, colony_id: str, seconds: float) -> None:
+    """Records how long an instruction was worked at so far."""
+    connection.execute(update(sessions).where(sessions.c.colony_id == colony_id).values(worked=seconds))
 
 
 def all_sessions(connection: Connection) -> tuple[SessionRecord, ...]:

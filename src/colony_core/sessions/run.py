@@ -65,6 +65,8 @@ class Watch:
         self._resolved = resolved
         self._tools: dict[str, str] = {}
         self._worked = 0.0
+        self._worked_before = session.record.worked
+        """In runs that a restart, a limit or a lost keeper has ended: the instruction's time goes on."""
         self._looked = trio.current_time()
         self._warned = False
         self._pieces = False
@@ -183,7 +185,8 @@ class Watch:
         timeout = self._resolved.timeout
         while True:
             self._count_time()
-            if timeout and self._worked >= timeout:
+            left = timeout - self._worked_before - self._worked
+            if timeout and left <= 0:
                 words = (
                     f"Agent timed out ({timeout / 60:.0f}min)" if timeout >= 60 else f"Agent timed out ({timeout:g}s)"
                 )
@@ -191,7 +194,7 @@ class Watch:
             with trio.move_on_after(LOOK_SECONDS):  # a full disk keeps nobody from looking
                 await self._book()
             await self._judge()
-            await trio.sleep(min(LOOK_SECONDS, timeout - self._worked) if self._worked < timeout else LOOK_SECONDS)
+            await trio.sleep(min(LOOK_SECONDS, left) if left > 0 else LOOK_SECONDS)
 
     def _use(self) -> Spent:
         """Takes over what the run has used so far."""
@@ -211,7 +214,7 @@ class Watch:
         if used == booked:
             return
         self._booked = used
-        await self._session.write(self._allowance.use(used))
+        await self._session.book(self._allowance.use(used), worked=self._worked_before + self._worked)
         if (used.usd, used.tokens, used.turns) != (booked.usd, booked.tokens, booked.turns):
             await self._session.feed.tell(self._session.whose, usage_line(used.usd, used.turns, used.tokens))
 

@@ -177,7 +177,7 @@ class Session:
             if not follow_up:
                 kept = attrs.evolve(kept, vendor_session=None, backend="")
             data = {"by": by, "follow_up": follow_up}
-            kept = attrs.evolve(kept, result="", code="", evidence=(), receipt=None)
+            kept = attrs.evolve(kept, result="", code="", evidence=(), receipt=None, worked=0.0)
             self._stop = self._interrupted_by = None
             with trio.CancelScope(shield=True):  # written down and begun, or neither
                 await self.store.write(partial(records.put, record=attrs.evolve(kept, state=State.WORKING.value)))
@@ -281,6 +281,16 @@ class Session:
             record = attrs.evolve(record, code=INTERRUPTING, evidence=(self._interrupted_by,))
         await self.write(partial(records.put, record=record))
         return record
+
+    async def book(self, spend: Callable[[Connection], None], *, worked: float) -> None:
+        """Writes down what the instruction has used so far, and how many seconds it was worked at."""
+        self.record = attrs.evolve(self.record, worked=worked)
+
+        def unit(connection: Connection) -> None:
+            spend(connection)
+            records.work(connection, self.colony.id, worked)
+
+        await self.write(unit)
 
     async def write(self, unit: Callable[[Connection], object]) -> None:
         """Writes down what the work has come to; while the store refuses, tries again every second."""

@@ -1,7 +1,8 @@
 """Agents at work in real colonies of a real house; what they say is played by the tests."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,59 @@ async def test_an_agent_that_takes_too_long_is_interrupted_and_has_failed(tmp_pa
         await scene.say(Ended(outcome="stopped"))
         view = await reached(house, "failed")
         assert (view.code, view.reason) == ("agent-timed-out", "Agent timed out (0.5s)")
+
+
+async def test_the_time_of_an_instruction_goes_on_under_the_next_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written down while the agent works; what is left of an hour of which all is used is nothing."""
+    monkeypatch.setattr("colony_core.sessions.run.LOOK_SECONDS", 0.01)
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path, agent='timeout = "1h"')
+        await instructed(house)
+        await (await agent.scene()).begin()
+        with trio.fail_after(20):
+            while not _worked(tmp_path):
+                await trio.sleep(0.01)
+    _worked(tmp_path, "update sessions set worked = 3600")
+    async with house_at(tmp_path, agent) as house:
+        scene = await agent.scene()
+        with trio.fail_after(10):
+            await scene.interrupted.wait()
+        await scene.say(Ended(outcome="stopped"))
+        assert (await reached(house, "failed")).code == "agent-timed-out"
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.begin()
+        await scene.say(Ended(outcome="done"))
+        await reached(house, "done")
+
+
+async def test_a_pause_does_not_begin_the_time_of_an_instruction_again(tmp_path: Path) -> None:
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.begin()
+        await scene.say(LimitReached(text="limit", until=0.0), Ended(outcome="failed", code="limit"))
+        scene = await agent.scene()
+        before = _worked(tmp_path)
+        assert before > 0
+        await scene.say(Ended(outcome="done"))
+        await reached(house, "done")
+        assert _worked(tmp_path) > before
+
+
+def _worked(tmp_path: Path, change: str = "") -> float:
+    """What the store knows of the seconds of the only session."""
+    with closing(sqlite3.connect(next(tmp_path.rglob("colony.db")))) as database:
+        if change:
+            database.execute(change)
+            database.commit()
+        found: float = database.execute("select worked from sessions").fetchone()[0]
+    return found
 
 
 async def test_a_budget_warns_at_80_percent_and_interrupts_at_100(tmp_path: Path) -> None:
