@@ -234,16 +234,18 @@ def test_claude_asks_and_is_answered(claude: Daemon) -> None:
 @pytest.mark.claude
 def test_claude_goes_on_in_its_session_after_the_daemon_was_killed(claude: Daemon) -> None:
     with_claude(claude, "one")
-    sleeping = {"text": "long", "tool": "Bash", "input": {"command": "echo $$ >pid; sleep 600", "timeout": 600000}}
-    claude.cli("instruct", "one", "--permissions", "all", steps(sleeping, {"text": "never"}))
+    waits = "[ -e go ] || { echo $$ >pid; exec sleep 600; }"
+    sleeping = {"text": "long", "tool": "Bash", "input": {"command": waits, "timeout": 600000}}
+    claude.cli("instruct", "one", "--permissions", "all", steps(sleeping, {"text": "at last"}))
     pid = claude.folder / "app-one/pid"
     claude.until(lambda: pid.exists() and pid.read_text().strip() != "", "its tool runs")
     before = agent_of(claude, "one")
     claude.kill()
+    (pid.parent / "go").touch()
     claude.start()
     after = rests(claude, "one")
     assert (after["state"], after["session"]) == ("done", before["session"])
-    assert "interrupted by a restart" in after["result"]  # the model says what it was told
+    assert after["result"] == "at last"  # it was told its instruction again
     assert not alive(int(pid.read_text()))
 
 

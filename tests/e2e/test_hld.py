@@ -102,15 +102,17 @@ def test_an_interrupt_ends_the_agent_with_all_that_it_started(hld: Daemon) -> No
 
 def test_a_killed_daemon_of_ours_leaves_a_session_that_is_gone_on_with(hld: Daemon) -> None:
     folder = colony_of(hld, "one")
-    sleeping = {"text": "long", "tool": "Bash", "input": {"command": "echo $$ >pid; exec sleep 600", "timeout": 600000}}
-    hld.cli("instruct", "one", "--permissions", "all", steps(sleeping, {"text": "never"}))
+    waits = "[ -e go ] || { echo $$ >pid; exec sleep 600; }"
+    sleeping = {"text": "long", "tool": "Bash", "input": {"command": waits, "timeout": 600000}}
+    hld.cli("instruct", "one", "--permissions", "all", steps(sleeping, {"text": "at last"}))
     pid = folder / "pid"
     hld.until(lambda: pid.exists() and pid.read_text().strip() != "", "its tool runs")
     hld.kill()
+    (pid.parent / "go").touch()
     hld.start()
     after = rests(hld, "one")
     assert (after["state"], after["backend"]) == ("done", "hld")
-    assert "interrupted by a restart" in after["result"]  # the model says what it was told
+    assert after["result"] == "at last"  # it was told its instruction again
     assert not Path(f"/proc/{pid.read_text().strip()}").exists()
 
 

@@ -44,9 +44,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("colony.sessions")
 
-GO_ON = "The work was interrupted by a restart of the machine's daemon. Look at where things stand, and go on with what you were asked."
+GO_ON = (
+    "The work was interrupted by a restart of the machine's daemon. "
+    "Look at where things stand, and go on with what you were asked last:"
+)
 GO_ON_AFTER_LIMIT = (
-    "A usage limit had stopped you; it is over. Look at where things stand, and go on with what you were asked."
+    "A usage limit had stopped you; it is over. Look at where things stand, and go on with what you were asked last:"
 )
 ANEW = (
     "The conversation so far is lost, and with it what you were told and did in it. Look at where things stand. "
@@ -436,9 +439,10 @@ class Session:
             await sessions.pauses.over(self._account)
         self._keeper = await colony.means.keeper.get()
         resume = record.vendor_session
-        text = f"{ANEW}\n\n{record.instruction}" if lost else record.instruction
+        before = ANEW if lost else ""
         if again and resume and backend.remembers and not record.fresh:
-            text = again
+            before = again  # with the instruction, which a killed agent may not have written down
+        text = f"{before}\n\n{record.instruction}" if before else record.instruction
         with sessions.purses.allow(colony.id, resolved.budget) as allowance:
             job = Job(
                 colony=colony.name,

@@ -543,6 +543,7 @@ async def test_a_limit_of_the_account_pauses_all_its_agents_and_the_work_goes_on
             again = await agent.scene()
             assert clock.unix_now() >= until
             names.add((again.job.colony, again.job.resume))
+            assert again.job.instruction.endswith("add a login")
             await again.say(Ended(outcome="done"))
         assert names == {("one", "s-1"), ("two", None)}
         await reached(house, "done", "one")
@@ -587,6 +588,7 @@ async def test_the_next_daemon_goes_on_with_the_vendors_session_and_says_so(tmp_
         scene = await agent.scene()
         assert scene.job.resume == "vendor-7"
         assert "interrupted by a restart" in scene.job.instruction
+        assert scene.job.instruction.endswith("\n\nadd a login")  # which the agent may not have written down
         assert [each.decision for each in await house.sessions.approvals("hello")] == ["void"]
         await scene.say(Ended(outcome="done", text="at last"))
         assert (await reached(house, "done")).result == "at last"
