@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from colony_core.backends import HldPlace
-from colony_core.errors import Broken, Missing, TooSlow
+from colony_core.errors import Broken, Missing, NotAllowed, TooSlow
 
 START_SECONDS = 15.0
 LOOK_SECONDS = 0.1
@@ -37,9 +37,19 @@ def hld_program(environ: Mapping[str, str]) -> str:
 
 
 def prepare(place: HldPlace) -> None:
-    """Makes the folder of an instance, for its user alone, with the programs that its agents are started by."""
+    """Makes the folder of an instance, for its user alone, with the programs that its agents are started by.
+
+    A folder of the socket that is there already is left as it is. Raises NotAllowed (`hld-folder`) where our folder is somebody else's.
+    """
+    place.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for folder in (place.folder, place.folder / "bin", place.folder / "tools"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid != os.geteuid():
+            hint = "start hld as the user whose home it is, or set HOME"
+            raise NotAllowed(
+                "hld-folder", f"{folder} belongs to somebody else, who could put another claude there", hint
+            )
+        folder.chmod(0o700)
     _script(claude_of(place), "colony_cli.inside", str(place.folder / "tools"))
     _script(place.folder / "tools/hlyr", "colony_cli.hlyr")
 

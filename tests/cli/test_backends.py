@@ -1,6 +1,7 @@
 """Which coding agents can work, and an instance of HumanLayer's daemon that is not there."""
 
 import json
+import os
 import socket
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from colony_cli import hld_daemon
 from colony_cli.complete import candidates
 from colony_core.backends import hld_place
-from colony_core.errors import Missing
+from colony_core.errors import Missing, NotAllowed
 
 from .conftest import Command
 from .stand_in import StandIn
@@ -67,6 +68,40 @@ def test_its_environment_is_the_callers_and_its_claude_is_ours_unless_named(tmp_
     }
     assert hld_daemon.environment(place, {"HUMANLAYER_CLAUDE_PATH": "/mine"})["HUMANLAYER_CLAUDE_PATH"] == "/mine"
     assert (place.folder.stat().st_mode & 0o777, hld_daemon.claude_of(place).stat().st_mode & 0o777) == (0o700, 0o700)
+
+
+def test_a_socket_in_a_folder_of_many_draws_no_program_and_no_log_there(colony: Command, tmp_path: Path) -> None:
+    """Whoever may write there could put another program in the place of what agents are started by."""
+    program = tmp_path / "hld"
+    program.write_text('#!/bin/sh\necho "claude is $HUMANLAYER_CLAUDE_PATH" >&2\nexit 3\n')
+    program.chmod(0o755)
+    many, home = tmp_path / "many", tmp_path / "home"
+    many.mkdir()
+    many.chmod(0o777)
+    (home / ".humanlayer/colony").mkdir(parents=True, mode=0o755)
+    done = colony(
+        "backend",
+        "hld",
+        "start",
+        HOME=str(home),
+        COLONY_HLD=str(program),
+        HUMANLAYER_DAEMON_SOCKET=str(many / "x.sock"),
+    )
+    own = home / ".humanlayer/colony"
+    assert f"claude is {own}/bin/claude" in done.err
+    assert list(many.iterdir()) == []
+    assert many.stat().st_mode & 0o777 == 0o777
+    assert sorted(each.name for each in own.iterdir()) == ["bin", "daemon.log", "tools"]
+    assert {each.stat().st_mode & 0o777 for each in (own, own / "bin", own / "tools")} == {0o700}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_not_taken_for_programs(tmp_path: Path) -> None:
+    place = hld_place({"HOME": str(tmp_path)})
+    hld_daemon.prepare(place)
+    os.chown(place.folder / "bin", 65534, 65534)
+    with pytest.raises(NotAllowed, match="belongs to somebody else"):
+        hld_daemon.prepare(place)
 
 
 def test_a_daemon_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:

@@ -38,11 +38,8 @@ class HldPlace:
     socket: Path
     database: Path
     http_port: int
-
-    @property
-    def folder(self) -> Path:
-        """For what lies beside its socket."""
-        return self.socket.parent
+    folder: Path
+    """For the programs that its agents are started by, and its log: its user's own, wherever the socket is."""
 
 
 def hld_place(environment: Mapping[str, str]) -> HldPlace:
@@ -59,6 +56,7 @@ def hld_place(environment: Mapping[str, str]) -> HldPlace:
         socket=path("HUMANLAYER_DAEMON_SOCKET", "daemon.sock"),
         database=path("HUMANLAYER_DATABASE_PATH", "daemon.db"),
         http_port=int(port) if port.isascii() and port.isdigit() and int(port) < 2**16 else 7779,
+        folder=own,
     )
 
 

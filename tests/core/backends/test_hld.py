@@ -575,6 +575,7 @@ def test_colony_has_an_instance_of_its_own_that_variables_move() -> None:
         }
     )
     assert (str(moved.socket), str(moved.database), moved.http_port) == ("/home/ann/x/d.sock", "/y/d.db", 7780)
+    assert own.folder == moved.folder == Path("/home/ann/.humanlayer/colony")
     assert hld_place({"HUMANLAYER_DAEMON_HTTP_PORT": "99999"}).http_port == 7779
 
 
