@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from colony_core.clock import parse_rfc3339
+
 from .driver import COLONY, Daemon, alive
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
@@ -166,7 +168,7 @@ def test_a_killed_daemon_leaves_no_agent_behind_and_the_next_one_goes_on(daemon:
 
 CLAUDE = """
 [services.model]
-command = "python3 -u model.py --port 9999"
+command = "python3 -u model.py --port 9999 --log asked"
 port = 9999
 
 [agent]
@@ -188,14 +190,14 @@ def claude(daemon: Daemon) -> Daemon:
     return daemon
 
 
-def with_claude(daemon: Daemon, name: str) -> Path:
-    """A colony whose agent is Claude Code, with a model that does what the instruction says."""
-    config = daemon.folder / f"claude-{name}"
+def with_claude(daemon: Daemon, name: str, account: str = "") -> Path:
+    """A colony whose agent is Claude Code, with a model that does what the instruction says; `account`: the same login as others."""
+    config = daemon.folder / f"claude-{account or name}"
     dotenv = (
         "ANTHROPIC_API_KEY=dummy\nANTHROPIC_BASE_URL=http://127.0.0.1:9999\nCLAUDE_CODE_MAX_RETRIES=1\n"
         f"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1\nDISABLE_AUTOUPDATER=1\nCLAUDE_CONFIG_DIR={config}\n"
     )
-    config.mkdir()
+    config.mkdir(exist_ok=True)
     # Its shells read what lies in its home; that of whoever runs the tests is none of theirs.
     manifest = f'{CLAUDE}\n[colony.environment]\nHOME = "{config}"\n'
     daemon.spawn(name, manifest, **{"model.py": MODEL.read_text(), ".env": dotenv})
@@ -269,10 +271,28 @@ def test_a_killed_claude_has_failed_and_can_be_instructed_again(claude: Daemon) 
 
 @pytest.mark.claude
 def test_a_rate_limit_pauses_the_account_and_the_work_goes_on_by_itself(claude: Daemon) -> None:
-    with_claude(claude, "one")
+    """Another agent of that account waits with it; nobody asks the model meanwhile, and another account's agent works."""
+    folders = [with_claude(claude, name, account="shared") for name in ("one", "two")]
+    with_claude(claude, "three")
     limited = {"status": 429, "message": "slow down", "headers": {"retry-after": "3"}, "times": 3, "text": "through"}
     claude.cli("instruct", "one", steps(limited))
-    assert rests(claude, "one")["state"] == "done"
+    claude.until(lambda: agent_of(claude, "one")["paused_until"] is not None, "its account is paused")
+    until = agent_of(claude, "one")["paused_until"]
+    for name in ("two", "three"):
+        claude.cli("instruct", name, steps({"text": "let in"}))
+    claude.until(lambda: agent_of(claude, "two")["paused_until"] is not None, "the other one waits too")
+    waiting = agent_of(claude, "two")
+    assert (waiting["state"], waiting["paused_until"]) == ("working", until)
+    assert waiting["reason"] == "waits until its account may work again"
+    assert rests(claude, "three")["paused_until"] is None
+    assert agent_of(claude, "two")["state"] == "working"
+    assert [rests(claude, name)["result"] for name in ("one", "two")] == ["through", "let in"]
+    [paused] = [line for line in feed_of(claude, "one") if line["data"].get("code") == "paused"]
+    assert paused["content"] == f"the account has reached a limit; the work goes on at {until}"
+    began, over = parse_rfc3339(paused["at"]), parse_rfc3339(until)
+    ones, twos = ([float(at) for at in (folder / "asked").read_text().split()] for folder in folders)
+    assert [at < began for at in ones] == [True, True, *[False] * (len(ones) - 2)]
+    assert min(*ones[2:], *twos) >= over
 
 
 @pytest.mark.claude

@@ -53,8 +53,9 @@ class FakeModel(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, log: str = "") -> None:
         super().__init__(("127.0.0.1", port), _Handler)
+        self._log = log
         self.requests: list[dict[str, Any]] = []
         self._ids = itertools.count(1)
         self._failures: Counter[str] = Counter()
@@ -67,6 +68,12 @@ class FakeModel(ThreadingHTTPServer):
     def new_id(self, kind: str) -> str:
         with self._lock:
             return f"{kind}_fake_{next(self._ids):04d}"
+
+    def note(self) -> None:
+        """Writes down when it was asked, where that is wanted: for those who cannot look into this process."""
+        if self._log:
+            with open(self._log, "a") as log:
+                log.write(f"{time.time()}\n")
 
     def failed_so_far(self, directive: str, index: int) -> int:
         """How often this step has been refused, before this time."""
@@ -147,6 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_error(404, "no such path")
 
     def _answer(self, body: dict[str, Any], size: int) -> None:
+        self.server.note()
         step, directive, index = find_step(body.get("messages") or [])
         self.server.requests.append(
             {
@@ -263,7 +271,9 @@ def main() -> None:
     """For trying things out by hand: prints its port and serves until it is interrupted."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--port", type=int, default=0)
-    with FakeModel(parser.parse_args().port) as server:
+    parser.add_argument("--log", default="", help="a file for when it was asked, a line each time")
+    given = parser.parse_args()
+    with FakeModel(given.port, log=given.log) as server:
         print(f"PORT={server.server_address[1]}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
