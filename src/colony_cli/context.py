@@ -95,13 +95,15 @@ class Run:
         finally:
             self.tell_skew(client.server_version)
 
-    def ask_all(self, call: "Call") -> list[Any]:
-        """Every item of a list that grows, over all of its pages."""
-        return [item for page in self.pages(call) for item in page]
+    def ask_all(self, call: "Call", *, patience: float | None = ANSWER_SECONDS) -> list[Any]:
+        """Every item of a list that grows, over all of its pages, each of which is waited for as by `ask`."""
+        return [item for page in self.pages(call, patience=patience) for item in page]
 
-    def pages(self, call: "Call") -> Iterator[list[Any]]:
+    def pages(self, call: "Call", *, patience: float | None = ANSWER_SECONDS) -> Iterator[list[Any]]:
         """A list that grows, page by page."""
-        client = self.client(patience=ANSWER_SECONDS if self.timeout is None else min(self.timeout, ANSWER_SECONDS))
+        if self.timeout is not None:
+            patience = self.timeout if patience is None else min(self.timeout, patience)
+        client = self.client(patience=patience)
         for page in client.pages(call):
             self.tell_skew(client.server_version)
             yield page

@@ -52,7 +52,7 @@ def test_the_settings_of_init_are_the_defaults_with_every_comment_taken_away(col
     file.write_text("\n".join(settings))
     loaded = load_config(colony.environ)
     assert loaded == Config(folders=loaded.folders)
-    server = {"bind": "127.0.0.1", "port": 8000, "origins": [], "connections": 512}
+    server = {"bind": "127.0.0.1", "port": 8000, "origins": [], "trusted_proxies": [], "connections": 512}
     assert tomllib.loads(file.read_text())["server"] == server
 
 

@@ -109,6 +109,10 @@ class Daemon:
         """One call of the API, over the Unix socket."""
         return Client(discover(environ=self.environment)).send_raw(call)
 
+    def send_all(self, call: Call) -> list[Any]:
+        """Every item of a list, over all of its pages."""
+        return Client(discover(environ=self.environment)).send_all(call)
+
     def send_system(self) -> dict[str, Any]:
         """Who the daemon is."""
         found: dict[str, Any] = self.send(calls.system())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import trio
 
+from colony_core.remote import calls
 from colony_core.remote.streaming import open_events, open_exec, open_terminal
 from colony_core.views import ExecRequest, Screen, TerminalEnd, TerminalSize
 from colony_web import openapi
@@ -160,13 +161,13 @@ PART = [
 ]
 
 
-@exercises("list_sessions", "after", "limit")
+@exercises("list_sessions", "state", "owner", "name", "after", "limit")
 @exercises("show_agent")
 @exercises("show_receipt")
 @exercises("instruct_agent", "instruction", "agent")
 @exercises("continue_agent", "instruction", "agent")
 @exercises("interrupt_agent")
-@exercises("list_approvals")
+@exercises("list_approvals", "decision", "after", "limit")
 @exercises("decide_approval", "allow", "message")
 @exercises("read_feed", "after", "limit")
 @exercises("stream_feed", "after", "tail", "Last-Event-ID")
@@ -193,8 +194,23 @@ def test_an_agent_is_instructed_asked_interrupted_and_read(daemon: Daemon, hello
     assert ask(daemon, "GET", f"{at}/receipt")["verdict"] == "not-verified"
     assert [view["result"] for view in ask(daemon, "GET", "/api/sessions")] == ["made"]
     assert ask(daemon, "GET", "/api/sessions?limit=1&after=hello") == []
-    follow_up = {"instruction": json.dumps([{"pause": {"seconds": 600}}]), "agent": {"permissions": "all"}}
+    owner = daemon.colony("hello")["owner"]
+    for query, number in (
+        (f"state=done&owner={owner}&name=h*", 1),
+        ("state=waiting", 0),
+        ("owner=nobody", 0),
+        ("name=o*", 0),
+    ):
+        assert len(ask(daemon, "GET", f"/api/sessions?{query}")) == number, query
+    asks = {"approval_asked": {"id": "r", "tool": "Ask", "kind": "question", "input": {"question": "left?"}}}
+    follow_up = {"instruction": json.dumps([asks]), "agent": {"permissions": "all"}}
     assert ask(daemon, "POST", f"{at}/continue", follow_up, expect=202)["session"] == agent()["session"]
+    daemon.until(lambda: agent()["state"] == "waiting", "it asks again")
+    both = [agent()["approvals"][0]["id"], question["id"]]
+    assert [each["id"] for each in daemon.send_all(calls.approvals("hello", limit=1))] == both
+    assert [each["id"] for each in ask(daemon, "GET", f"{at}/approvals?after={both[0]}&limit=5")] == both[1:]
+    for decision, wanted in (("open", both[:1]), ("allowed", both[1:]), ("denied", [])):
+        assert [each["id"] for each in ask(daemon, "GET", f"{at}/approvals?decision={decision}")] == wanted
     ask(daemon, "POST", f"{at}/interrupt", expect=202)
     daemon.until(lambda: agent()["state"] == "idle", "it is interrupted")
     lines = ask(daemon, "GET", f"{at}/feed?after=0&limit=1000")
@@ -276,7 +292,7 @@ def test_projects_are_added_listed_shown_and_removed(daemon: Daemon, tmp_path: P
 
 @exercises("create_colony", "repo", "branch", "workspace")
 @exercises("show_diff")
-@exercises("show_history")
+@exercises("show_history", "after", "limit")
 @exercises("describe_change", "message")
 @exercises("merge_colony", "target", "message", "ff", "dry_run")
 @exercises("undo_change", "all", "to")
@@ -295,6 +311,11 @@ def test_work_is_made_seen_described_merged_undone_pushed_and_removed(daemon: Da
     assert [each["path"] for each in ask(daemon, "GET", f"{at}/diff")["files"]] == ["work.txt"]
     described = ask(daemon, "POST", f"{at}/describe", {"message": "Work"})
     assert [each["id"] for each in ask(daemon, "GET", f"{at}/history")] == [described["id"]]
+    git(folder, "commit", "-q", "--allow-empty", "-m", "More")
+    paged = daemon.send_all(calls.history("scout", limit=1))
+    assert [each["message"] for each in paged] == ["More", "Work"]
+    assert ask(daemon, "GET", f"{at}/history?after={paged[0]['id']}") == paged[1:]
+    assert ask(daemon, "GET", f"{at}/history?after={'0' * 40}", expect=404)["code"] == "commit-not-found"
     tried = ask(daemon, "POST", f"{at}/merge", {"target": "main", "ff": "never", "dry_run": True})
     assert tried["outcome"] == "merged"
     merged = ask(daemon, "POST", f"{at}/merge", {"ff": "never", "message": "Together"})

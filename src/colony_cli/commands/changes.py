@@ -34,7 +34,7 @@ def diff_command(run: Run, name: str | None, *, stat: bool) -> None:
 @colony_argument
 def history_command(run: Run, name: str | None) -> None:
     """List the commits of a colony's own, the newest first."""
-    views = run.named(name, lambda ref: run.ask(run.calls.history(ref), patience=None))
+    views = run.named(name, lambda ref: run.ask_all(run.calls.history(ref), patience=None))
 
     def table() -> None:
         if not views:

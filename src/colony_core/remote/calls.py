@@ -165,9 +165,9 @@ def diff(ref: str) -> Call:
     return _get(f"{_colony(ref)}/diff", reply="DiffView")
 
 
-def history(ref: str) -> Call:
-    """The commits of a colony's own, the newest first."""
-    return _get(f"{_colony(ref)}/history", reply="CommitView", many=True)
+def history(ref: str, *, after: str | None = None, limit: int | None = None) -> Call:
+    """The commits of a colony's own, the newest first: behind the commit `after`, or from the newest on."""
+    return _get(f"{_colony(ref)}/history", {"after": after, "limit": limit}, reply="CommitView", many=True)
 
 
 def describe(ref: str, message: str) -> Call:
@@ -357,9 +357,17 @@ def backends() -> Call:
     return _get("/api/backends", {}, reply="BackendView", many=True)
 
 
-def sessions(*, after: str | None = None, limit: int | None = None) -> Call:
-    """The agents of all colonies, by the colony's name."""
-    return _get("/api/sessions", {"after": after, "limit": limit}, reply="AgentView", many=True)
+def sessions(
+    *,
+    state: str | None = None,
+    owner: str | None = None,
+    name: str | None = None,
+    after: str | None = None,
+    limit: int | None = None,
+) -> Call:
+    """The agents of all colonies, by the colony's name; or those in a state, of a person's colonies, of colonies named so (`web-*`)."""
+    query = {"state": state, "owner": owner, "name": name, "after": after, "limit": limit}
+    return _get("/api/sessions", query, reply="AgentView", many=True)
 
 
 def agent(ref: str) -> Call:
@@ -384,9 +392,10 @@ def receipt(ref: str) -> Call:
     return _get(f"{_colony(ref)}/receipt", reply="ReceiptView")
 
 
-def approvals(ref: str) -> Call:
-    """What a colony's agent has asked, the newest first."""
-    return _get(f"{_colony(ref)}/approvals", reply="ApprovalView", many=True)
+def approvals(ref: str, *, decision: str | None = None, after: str | None = None, limit: int | None = None) -> Call:
+    """What a colony's agent has asked, the newest first; only what is `open`, `allowed`, `denied` or `void`."""
+    query = {"decision": decision, "after": after, "limit": limit}
+    return _get(f"{_colony(ref)}/approvals", query, reply="ApprovalView", many=True)
 
 
 def decide(ref: str, approval: str, *, allow: bool, message: str = "") -> Call:

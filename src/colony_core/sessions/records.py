@@ -5,7 +5,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
-from sqlalchemy import Column, Connection, Float, Index, Integer, Table, Text, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    Table,
+    Text,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)  # fmt: skip
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from colony_core import wire
@@ -15,6 +30,8 @@ from colony_core.views import ReceiptView
 from .budget import Spent
 
 DAY_SECONDS = 86400.0
+OPEN = "open"
+"""The decision of a question that has none."""
 
 sessions = Table(
     "sessions",
@@ -240,14 +257,18 @@ def void_questions(connection: Connection, colony_id: str, at: float) -> None:
     )
 
 
-def approvals_of(connection: Connection, colony_id: str, limit: int) -> tuple[Approval, ...]:
-    """The newest questions of a colony, the newest first."""
-    chosen = (
-        select(approvals)
-        .where(approvals.c.colony_id == colony_id)
-        .order_by(approvals.c.asked_at.desc(), approvals.c.id)
-        .limit(limit)
-    )
+def approvals_of(
+    connection: Connection, colony_id: str, *, after: str | None, decision: str | None, limit: int
+) -> tuple[Approval, ...]:
+    """The newest questions of a colony, the newest first: those behind the question `after`, of a decision (`open`: none yet)."""
+    own = approvals.c.colony_id == colony_id
+    chosen = select(approvals).where(own).order_by(approvals.c.asked_at.desc(), approvals.c.id).limit(limit)
+    if after is not None:
+        place = select(approvals.c.asked_at).where(own, approvals.c.id == after).scalar_subquery()
+        older = approvals.c.asked_at < place
+        chosen = chosen.where(or_(older, and_(approvals.c.asked_at == place, approvals.c.id > after)))
+    if decision is not None:
+        chosen = chosen.where(approvals.c.decision.is_(None if decision == OPEN else decision))
     rows = connection.execute(chosen).mappings()
     return tuple(Approval(**{**row, "input": json.loads(row["input"])}) for row in rows)
 

@@ -163,10 +163,16 @@ class Sessions:
             return found
         return attrs.evolve(found, current=await self.fingerprint(session.colony) == found.tree)
 
-    async def approvals(self, ref: str, *, limit: int = 100) -> tuple[ApprovalView, ...]:
-        """The newest questions of a colony's agent, answered or not, the newest first."""
+    async def approvals(
+        self, ref: str, *, after: str | None = None, decision: str | None = None, limit: int = 100
+    ) -> tuple[ApprovalView, ...]:
+        """The newest questions of a colony's agent, the newest first; those behind the question `after`.
+
+        `decision` is open, allowed, denied or void; without it all.
+        """
         session = self._session(self._colonies.find(ref))
-        found = await self._means.store.read(partial(records.approvals_of, colony_id=session.colony.id, limit=limit))
+        chosen = partial(records.approvals_of, colony_id=session.colony.id, after=after, decision=decision, limit=limit)
+        found = await self._means.store.read(chosen)
         return tuple(approval_view(session.whose, each) for each in found)
 
     async def ask(self, ref: str, tool: str, *, kind: Kind, summary: str, given: Mapping[str, Any]) -> Decision:

@@ -24,6 +24,7 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 MOST_PATCH_BYTES = 2 * 2**20
 MOST_CONFLICT_BYTES = 2**15
 MOST_COMMITS = 1000
+MOST_IDS_BYTES = 2**26
 
 
 @attrs.frozen(kw_only=True)
@@ -180,12 +181,26 @@ class Repository:
             cut=patch.cut,
         )
 
-    async def history(self, git: Git, base: str, tip: str) -> tuple[CommitView, ...]:
-        """Commits that `tip` has and `base` has not, the newest first."""
-        not_base = [] if base == EMPTY_TREE else [f"^{base}"]
+    async def history(
+        self, git: Git, base: str, tip: str, *, after: str | None = None, limit: int = MOST_COMMITS
+    ) -> tuple[CommitView, ...]:
+        """Commits that `tip` has and `base` has not, the newest first; those behind the commit `after`.
+
+        Raises NotFound (`commit-not-found`) where that one is none of them.
+        """
+        own = [tip, *([] if base == EMPTY_TREE else [f"^{base}"]), "--"]
+        skip = 0
+        if after is not None:
+            listed = await git("rev-list", "--topo-order", *own, most=MOST_IDS_BYTES)
+            try:
+                skip = listed.out.split().index(after.encode("ascii", "replace")) + 1
+            except ValueError:
+                raise NotFound(
+                    "commit-not-found", f"{after[:80]!r} is no commit of the colony's own", "begin again without after"
+                ) from None
         ran = await git(
-            "log", "--no-show-signature", "--topo-order", "-z", f"--max-count={MOST_COMMITS}",
-            "--format=%H%x1f%an%x1f%aI%x1f%B", tip, *not_base, "--",
+            "log", "--no-show-signature", "--topo-order", "-z", f"--skip={skip}", f"--max-count={limit}",
+            "--format=%H%x1f%an%x1f%aI%x1f%B", *own,
         )  # fmt: skip
         return tuple(commit_view(record) for record in ran.words)
 

@@ -26,7 +26,7 @@ from .kinds import Workspace, conflicted, is_there, own_branch
 from .losses import Loss
 from .nested import holding_work
 from .records import WorkspaceRecord
-from .repository import Repository
+from .repository import MOST_COMMITS, Repository
 from .sources import check_ref, is_commit
 
 
@@ -53,12 +53,15 @@ class Work:
         trees = [await self.repository.tree_of(git, each) for each in (self.record.base, tip)]
         return hashlib.blake2b(" ".join(trees).encode(), digest_size=20).hexdigest()
 
-    async def history(self) -> tuple[CommitView, ...]:
-        """The commits of the colony's own, the newest first; what nobody has committed stands before them."""
+    async def history(self, *, after: str | None = None, limit: int = MOST_COMMITS) -> tuple[CommitView, ...]:
+        """The commits of the colony's own, the newest first; what nobody has committed stands before them.
+
+        Those behind the commit `after`; raises NotFound (`commit-not-found`) where that is none of them.
+        """
         snapshot = await self.workspace.snapshot()
         git = await self.repository.git()
         base = await self._parted(git, snapshot.commit)
-        commits = await self.repository.history(git, base, snapshot.commit)
+        commits = await self.repository.history(git, base, snapshot.commit, after=after, limit=limit)
         changes = await self.workspace.change_ids([commit.id for commit in commits])
         return tuple(
             attrs.evolve(

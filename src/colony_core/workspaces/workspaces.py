@@ -48,7 +48,7 @@ from .places import clear_folder, keeper_of, repo_folder, workspace_folder
 from .programs import GetKeeper, end_leftovers
 from .projects import Projects
 from .records import ProjectRecord, WorkspaceRecord
-from .repository import MOST_PATCH_BYTES, Repository
+from .repository import MOST_COMMITS, MOST_PATCH_BYTES, Repository
 from .sources import check_ref
 from .tools import Tools
 from .work import Work
@@ -238,10 +238,15 @@ class Workspaces:
         async with self._at_work(colony_id) as work:
             return await work.fingerprint()
 
-    async def history(self, colony_id: str) -> tuple[CommitView, ...]:
-        """The commits of the colony's own, the newest first; what nobody has committed stands before them."""
+    async def history(
+        self, colony_id: str, *, after: str | None = None, limit: int = MOST_COMMITS
+    ) -> tuple[CommitView, ...]:
+        """The commits of the colony's own, the newest first; what nobody has committed stands before them.
+
+        Those behind the commit `after`; raises NotFound (`commit-not-found`) where that is none of them.
+        """
         async with self._at_work(colony_id) as work:
-            return await work.history()
+            return await work.history(after=after, limit=limit)
 
     async def describe(self, colony_id: str, message: str) -> CommitView:
         """Gives the newest change a message; what is not committed is by that. Raises WrongState (`nothing-to-describe`)."""

@@ -1,11 +1,9 @@
 """Colonies: list, create, show, start, stop, restart, apply, remove."""
 
-from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import quote
 
 import attrs
-from msgspec import Meta
 from quart import request
 
 from colony_core.access import CHANGING, LOOKING
@@ -14,7 +12,7 @@ from colony_core.views import ApplyRequest, ApplyView, ColonyView, NewColony, St
 from colony_web.conditions import opaque
 from colony_web.context import note_target
 from colony_web.house import House
-from colony_web.pages import MOST, After, Limit, page
+from colony_web.pages import MOST, After, Limit, NamePattern, Owner, named, page
 from colony_web.rights import visible
 from colony_web.routes import Call, Reply, Route
 
@@ -26,8 +24,8 @@ class ListQuery:
     """Which colonies."""
 
     state: State | None = None
-    owner: Annotated[str, Meta(description="only those of this person")] | None = None
-    name: Annotated[str, Meta(description="only those of this name; `*` stands for anything: `web-*`")] | None = None
+    owner: Owner | None = None
+    name: NamePattern | None = None
     limit: Limit = MOST
     after: After | None = None
 
@@ -48,7 +46,7 @@ async def list_colonies(house: House, call: Call) -> Reply:
         for view in house.colonies()
         if query.state in (None, view.state)
         and query.owner in (None, view.owner)
-        and (query.name is None or fnmatchcase(view.name, query.name.replace("[", "[[]")))
+        and named(query.name, view.name)
         and visible(house, call.identity, view)
     )
     return page(wanted, lambda view: view.name, after=query.after, limit=query.limit)

@@ -1,14 +1,20 @@
 """The agents at work in colonies: look, instruct, go on, interrupt, answer what they ask, read their feeds."""
 
+from typing import Annotated, Literal
+
 import attrs
+from msgspec import Meta
 
 from colony_core.access import CHANGING, LOOKING
 from colony_core.views import AgentView, ApprovalView, Decision, FeedLineView, NewInstruction, ReceiptView
 from colony_web.house import House
-from colony_web.pages import MOST, After, Limit, next_page, page
+from colony_web.pages import MOST, After, Limit, NamePattern, Owner, cut, named, next_page, page
 from colony_web.queries import Cursor
 from colony_web.rights import visible
 from colony_web.routes import Call, Reply, Route
+
+State = Literal["idle", "working", "waiting", "done", "failed"]
+Decided = Literal["open", "allowed", "denied", "void"]
 
 
 @attrs.frozen(kw_only=True)
@@ -21,17 +27,33 @@ class FeedQuery:
 
 @attrs.frozen(kw_only=True)
 class SessionsQuery:
-    """Which page."""
+    """Which agents: in a state, of a person's colonies, of the colonies of a name."""
 
+    state: State | None = None
+    owner: Owner | None = None
+    name: NamePattern | None = None
     limit: Limit = MOST
     after: After | None = None
 
 
+@attrs.frozen(kw_only=True)
+class ApprovalsQuery:
+    """Which questions."""
+
+    decision: Annotated[Decided, Meta(description="only those so decided; `open`: not yet")] | None = None
+    limit: Limit = 100
+    after: After | None = None
+
+
 async def list_sessions(house: House, call: Call) -> Reply:
-    """The agent of every colony, by the colony's name."""
+    """The agent of every colony, by the colony's name: of all that the caller sees, or those in a state, of an owner, of a name."""
     query: SessionsQuery = call.query
-    seen = {view.id for view in house.colonies() if visible(house, call.identity, view)}
-    found = (view for view in house.sessions.views() if view.colony_id in seen)
+    wanted = {
+        view.id
+        for view in house.colonies()
+        if query.owner in (None, view.owner) and named(query.name, view.name) and visible(house, call.identity, view)
+    }
+    found = (view for view in house.sessions.views() if view.colony_id in wanted and query.state in (None, view.state))
     return page(found, lambda view: view.colony, after=query.after, limit=query.limit)
 
 
@@ -60,9 +82,13 @@ async def show_receipt(house: House, call: Call) -> ReceiptView:
     return await house.sessions.receipt(call.path["ref"])
 
 
-async def list_approvals(house: House, call: Call) -> tuple[ApprovalView, ...]:
+async def list_approvals(house: House, call: Call) -> Reply:
     """What the agent has asked, answered or not, the newest first."""
-    return await house.sessions.approvals(call.path["ref"])
+    query: ApprovalsQuery = call.query
+    found = await house.sessions.approvals(
+        call.path["ref"], after=query.after, decision=query.decision, limit=query.limit + 1
+    )
+    return cut(found, lambda question: question.id, limit=query.limit)
 
 
 async def decide_approval(house: House, call: Call) -> ApprovalView:
@@ -111,7 +137,7 @@ ROUTES = (
     _look("/api/sessions", list_sessions, tuple[AgentView, ...], SessionsQuery),
     _look("/api/colonies/<ref>/agent", show_agent, AgentView),
     _look("/api/colonies/<ref>/receipt", show_receipt, ReceiptView),
-    _look("/api/colonies/<ref>/approvals", list_approvals, tuple[ApprovalView, ...]),
+    _look("/api/colonies/<ref>/approvals", list_approvals, tuple[ApprovalView, ...], ApprovalsQuery),
     _look("/api/colonies/<ref>/feed", read_feed, tuple[FeedLineView, ...], FeedQuery),
     _ask("instruct", instruct_agent, NewInstruction),
     _ask("continue", continue_agent, NewInstruction),

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import attrs
+
 from colony_core.access import CHANGING, LOOKING
 from colony_core.views import (
     CommitView,
@@ -15,11 +17,20 @@ from colony_core.views import (
     UndoView,
 )
 from colony_web.house import House
-from colony_web.routes import Call, Route
+from colony_web.pages import MOST, After, Limit, cut
+from colony_web.routes import Call, Reply, Route
 
 PATIENT_SECONDS = 300.0
 """A large repository takes its time."""
 PUSH_SECONDS = 3600.0
+
+
+@attrs.frozen(kw_only=True)
+class HistoryQuery:
+    """Which page."""
+
+    limit: Limit = MOST
+    after: After | None = None
 
 
 async def show_diff(house: House, call: Call) -> DiffView:
@@ -27,9 +38,14 @@ async def show_diff(house: House, call: Call) -> DiffView:
     return await house.workspaces.diff(call.path["ref"])
 
 
-async def show_history(house: House, call: Call) -> tuple[CommitView, ...]:
-    """The commits of the colony's own, the newest first; what nobody has committed stands before them."""
-    return await house.workspaces.history(call.path["ref"])
+async def show_history(house: House, call: Call) -> Reply:
+    """The commits of the colony's own, the newest first; what nobody has committed stands before them.
+
+    Where the page's last commit is none of them any more (`commit-not-found`), begin again.
+    """
+    query: HistoryQuery = call.query
+    found = await house.workspaces.history(call.path["ref"], after=query.after, limit=query.limit + 1)
+    return cut(found, lambda commit: commit.id, limit=query.limit)
 
 
 async def describe_change(house: House, call: Call) -> CommitView:
@@ -52,12 +68,14 @@ async def push_colony(house: House, call: Call) -> PushView:
     return await house.workspaces.push(call.path["ref"], call.body)
 
 
-def _look(what: str, handler: Any, returns: Any) -> Route:
+def _look(what: str, handler: Any, returns: Any, query: type | None = None) -> Route:
     return Route(
         method="GET",
         rule=f"/api/colonies/<ref>/{what}",
         handler=handler,
+        query=query,
         returns=returns,
+        paged=query is not None,
         tag="workspaces",
         roles=LOOKING,
         problems=(404, 409),
@@ -83,7 +101,7 @@ def _change(
 
 ROUTES = (
     _look("diff", show_diff, DiffView),
-    _look("history", show_history, tuple[CommitView, ...]),
+    _look("history", show_history, tuple[CommitView, ...], HistoryQuery),
     _change("describe", describe_change, DescribeRequest, CommitView, needed=True),
     _change("merge", merge_colony, MergeRequest, MergeView),
     _change("undo", undo_change, UndoRequest, UndoView),

@@ -31,6 +31,22 @@ async def test_git_works_in_it(room: Room, origin: Repo, kind: str) -> None:
     assert (commit.message, commit.author, commit.uncommitted) == ("By git", "Ada", False)
 
 
+async def test_a_long_history_comes_in_pages(room: Room, origin: Repo, kind: str) -> None:
+    folder = await room.spawn("scout", origin.folder, kind=kind)
+    for number in range(5):
+        run_git(folder, "commit", "-qm", f"Work {number}", "--allow-empty")
+    (folder / "more.txt").write_text("not committed\n")
+    whole = await room.workspaces.history("scout")
+    assert [commit.message for commit in whole if not commit.uncommitted] == [f"Work {4 - each}" for each in range(5)]
+    paged = [*await room.workspaces.history("scout", limit=2)]
+    while page := await room.workspaces.history("scout", after=paged[-1].id, limit=2):
+        paged += page
+    assert paged == [*whole]
+    for nobody in (origin.git("rev-parse", "HEAD"), "0" * 40, "--all", "grün"):
+        with pytest.raises(NotFound, match="no commit of the colony's own"):
+            await room.workspaces.history("scout", after=nobody)
+
+
 async def test_what_nobody_committed_is_part_of_the_diff_and_stays_uncommitted(
     room: Room, origin: Repo, kind: str
 ) -> None:
