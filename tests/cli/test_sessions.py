@@ -47,16 +47,8 @@ def test_how_an_agent_shall_work_is_said_with_the_instruction() -> None:
     assert given(
         *("--backend", "claude", "--model", "opus", "--max-turns", "0", "--permissions", "all"),
         *("--allowed-tool", "Read", "--allowed-tool", "Bash(git *)", "--disallowed-tool", "WebSearch"),
-        *(
-            "--system-prompt",
-            "-Be brief",
-            "--append-system-prompt",
-            "Be kind",
-            "--budget-usd",
-            "2.5",
-            "--agent-timeout",
-            "5m",
-        ),
+        *("--system-prompt", "-Be brief", "--append-system-prompt", "Be kind", "--agent-timeout", "5m"),
+        *("--budget-usd", "2.5", "--budget-tokens", "9000", "--budget-turns", "40", "--budget-minutes", "7.5"),
     ) == AgentSettings(
         backend="claude",
         model="opus",
@@ -67,5 +59,8 @@ def test_how_an_agent_shall_work_is_said_with_the_instruction() -> None:
         system_prompt="-Be brief",
         append_system_prompt="Be kind",
         budget_usd=2.5,
+        budget_tokens=9000,
+        budget_turns=40,
+        budget_minutes=7.5,
         timeout=300.0,
     )

@@ -77,6 +77,10 @@ def test_an_agent_that_had_finished_when_its_budget_was_used_up_is_done_and_gets
     found = agent_of(daemon, "one")
     assert (found["state"], found["receipt"]["verdict"]) == ("done", "verified")
     assert "used up" in daemon.cli("instruct", "one", "true", check=8).stderr
+    daemon.cli("instruct", "one", "true", "--budget-turns", "2", "-f")
+    assert "used up: 2 of 2 turns" in daemon.cli("instruct", "one", "true", check=8).stderr
+    daemon.cli("instruct", "one", "true", "--budget-turns", "0", "--budget-minutes", "60", "--budget-tokens", "1", "-f")
+    assert agent_of(daemon, "one")["budget"].endswith("of 60 minutes")
 
 
 def test_an_instruction_comes_from_the_standard_input_and_names_may_be_listed(daemon: Daemon) -> None:

@@ -66,6 +66,11 @@ def agent_options(function: Any) -> Any:
         click.option("--append-system-prompt", metavar="TEXT", help="behind the agent's own"),
         click.option("--permissions", type=Nearest(PERMISSIONS), metavar="P", help="without asking: ask, edits, all"),
         click.option("--budget-usd", type=click.FloatRange(0), metavar="USD", help="what this agent may cost in all"),
+        click.option("--budget-tokens", type=click.IntRange(0), metavar="N", help="tokens that it may use in all"),
+        click.option("--budget-turns", type=click.IntRange(0), metavar="N", help="rounds with the model in all"),
+        click.option(
+            "--budget-minutes", type=click.FloatRange(0), metavar="MIN", help="minutes that it may work in all"
+        ),
         click.option("--agent-timeout", type=Duration(), metavar="T", help="time for one instruction, such as 30m"),
     )
     for option in reversed(options):

@@ -119,5 +119,5 @@ def _empty(what: str, stands: Standing) -> LimitReached:
     return LimitReached(
         "budget-exhausted",
         f"{what} is used up: {stands.words}",
-        "raise it: [agent] budget_usd, budget_tokens, budget_turns, budget_minutes; day_usd, day_tokens for the machine",
+        "raise it: colony instruct --budget-usd (-tokens, -turns, -minutes), or [agent]; day_usd, day_tokens for the machine",
     )
