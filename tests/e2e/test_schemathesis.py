@@ -171,9 +171,7 @@ def schema_of(*, end: bool) -> Any:
 schema, schema_of_the_end = schema_of(end=False), schema_of(end=True)
 
 
-SETTINGS = settings(
-    max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
-)
+SETTINGS = settings(max_examples=EXAMPLES, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @schema.parametrize()

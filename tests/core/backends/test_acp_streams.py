@@ -184,7 +184,7 @@ SAID = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     before=st.lists(LINES, max_size=3),
     during=st.lists(SAID, max_size=15),

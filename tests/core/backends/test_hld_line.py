@@ -46,7 +46,7 @@ class Babbler:
             await stream.aclose()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(lines=st.lists(LINES, max_size=6), cut=st.integers(0, 200), hangs_up=st.booleans())
 def test_whatever_the_daemon_says_a_question_and_a_subscription_have_one_end(
     lines: list[bytes], cut: int, hangs_up: bool
@@ -102,7 +102,7 @@ def test_rows_of_any_shape_are_told_once_or_passed_over(answers: list[Any]) -> N
         assert rows.new({"events": answer}) == [] or not told
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     method=st.sampled_from(["getSessionState", "getConversation", "fetchApprovals", "listSessions", "launchSession"]),
     result=VALUES,

@@ -224,7 +224,7 @@ LINES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(lines=st.lists(LINES, max_size=12), cuts=st.lists(st.integers(1, 50), max_size=6), end=st.integers(0, 400))
 def test_whatever_is_said_each_call_has_one_end_and_nothing_hangs(
     lines: list[bytes], cuts: list[int], end: int

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from colony_core.backends.permits import Reach
@@ -30,7 +30,6 @@ def plant(root: Path, tree: list[tuple[str, str]]) -> None:
             continue
 
 
-@settings(deadline=None)
 @given(trees, steps)
 def test_a_path_leads_where_the_kernel_would_open_it(tree: list[tuple[str, str]], path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -635,14 +635,12 @@ def written(manifest: Manifest, spelling: str) -> str:
     return text + "[limits]\n" + "".join(f"{key} = {toml(value)}\n" for key, value in limits.items())
 
 
-@settings(deadline=None)
 @given(manifests, st.sampled_from(["table", "services", "service"]))
 def test_what_is_written_is_what_is_read_in_every_spelling(manifest: Manifest, spelling: str) -> None:
     text = written(manifest, spelling)
     assert read(text) == attrs.evolve(manifest, text=text)
 
 
-@settings(deadline=None)
 @given(manifests)
 def test_a_manifest_survives_the_store(manifest: Manifest) -> None:
     assert wire.load_json(wire.dump_json(manifest), Manifest) == manifest
@@ -683,7 +681,7 @@ def spelled(value: Any) -> str:
     return toml(value)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(documents)
 def test_any_toml_is_read_or_refused_as_invalid_with_a_line(document: dict[str, Any]) -> None:
     text = "".join(f"{spelled(key)} = {spelled(value)}\n" for key, value in document.items())
@@ -705,7 +703,6 @@ def test_any_text_is_read_or_refused_as_invalid(text: str) -> None:
         read(text)
 
 
-@settings(deadline=None)
 @given(documents)
 def test_every_key_of_any_text_is_found_in_its_line(document: dict[str, Any]) -> None:
     pairs = [f"{spelled(key)} = {spelled(value)}" for key, value in document.items()]

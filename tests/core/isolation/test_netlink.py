@@ -4,7 +4,7 @@ import errno
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from colony_core.isolation import netlink
@@ -16,7 +16,6 @@ def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
         netlink.attributes(payload, 4)
 
 
-@settings(deadline=None)  # the first one imports pyroute2
 @given(st.integers(1, 2**31 - 1), st.binary(min_size=4, max_size=4), st.binary(min_size=6, max_size=6))
 def test_a_template_carries_the_values_it_is_filled_with(ifindex: int, address: bytes, mac: bytes) -> None:
     template = netlink.host_template(ipv6=True)

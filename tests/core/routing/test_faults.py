@@ -6,7 +6,7 @@ from functools import partial
 import h11
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
@@ -693,7 +693,7 @@ streams = st.lists(st.one_of(pieces, st.binary(max_size=30)), max_size=8).map(b"
 
 
 @given(st.lists(streams, min_size=1, max_size=3), streams)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_no_bytes_from_either_side_stop_the_proxy(requests, answer):
     async def babble(stream: trio.SocketStream) -> None:
         async with stream:

@@ -236,7 +236,7 @@ async def play(
     assert supervisor is None or all(child.state is State.DOWN for child in supervisor.children())
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     trees,
     requests,
