@@ -2,7 +2,8 @@
 
 import socket
 import ssl
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 
@@ -31,15 +32,39 @@ def front(port: int, api: int) -> dict[str, object]:
     return {"apps": {"http": {"servers": {"api": server}}, "tls": issuers}}
 
 
-def ask(
-    caddy: Caddy, port: int, target: str, *lines: str, method: str = "GET", come_from: str = "127.0.0.1"
-) -> tuple[int, str]:
-    """Status, and the cookie that is set, over TLS whose certificate is held to the front's own authority."""
+@contextmanager
+def reached(caddy: Caddy, port: int, come_from: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
+    """A line to the front over TLS, whose certificate is held to the front's own authority."""
     trust = ssl.create_default_context(cafile=str(caddy.folder / "data/caddy/pki/authorities/local/root.crt"))
     with (
         socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(come_from, 0)) as stream,
         trust.wrap_socket(stream, server_hostname=NAME) as line,
     ):
+        yield line
+
+
+@contextmanager
+def fronted(daemon: Daemon, port: int) -> Iterator[Caddy]:
+    """A Caddy in front of the daemon's API, which has got itself its certificate: it begins to listen before that."""
+    api = int(daemon.send(calls.system())["api_url"].rpartition(":")[2])
+    folder = daemon.folder / "caddy"
+    folder.mkdir()
+
+    def certified() -> bool:
+        with suppress(OSError), reached(caddy, port):
+            return True
+        return False
+
+    with running_caddy(folder, front(port, api)) as caddy:
+        daemon.until(certified, "the front has a certificate")
+        yield caddy
+
+
+def ask(
+    caddy: Caddy, port: int, target: str, *lines: str, method: str = "GET", come_from: str = "127.0.0.1"
+) -> tuple[int, str]:
+    """Status, and the cookie that is set."""
+    with reached(caddy, port, come_from) as line:
         line.sendall("\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {NAME}:{port}", *lines, "", ""]).encode())
         with HTTPResponse(line, method=method) as answer:
             answer.begin()
@@ -52,11 +77,9 @@ def test_a_browser_logs_in_looks_and_changes_things_under_the_name_of_the_front(
     daemon = Daemon(tmp_path)
     daemon.environment["COLONY_SERVER__ORIGINS"] = ours
     with daemon.running():
-        api = int(daemon.send(calls.system())["api_url"].rpartition(":")[2])
         daemon.spawn("app", '[services.idle]\ncommand = ["sleep", "600"]\n')
         daemon.until_ready("app")
-        (tmp_path / "caddy").mkdir()
-        with running_caddy(tmp_path / "caddy", front(port, api)) as caddy:
+        with fronted(daemon, port) as caddy:
             link = daemon.cli("login", "-q").stdout.strip()
             assert link.startswith(f"{ours}/login?code=")
             status, said = ask(caddy, port, link.removeprefix(ours))
@@ -91,19 +114,16 @@ def test_two_clients_of_a_trusted_front_are_told_apart(tmp_path: Path) -> None:
         "COLONY_SERVER__ORIGINS": f"https://{NAME}:{port}",
         "COLONY_SERVER__TRUSTED_PROXIES": "127.0.0.1",
     }
-    (tmp_path / "caddy").mkdir()
-    with daemon.running():
-        api = int(daemon.send(calls.system())["api_url"].rpartition(":")[2])
-        with running_caddy(tmp_path / "caddy", front(port, api)) as caddy:
+    with daemon.running(), fronted(daemon, port) as caddy:
 
-            def stranger(address: str) -> int:
-                forged = ("Authorization: Bearer wrong", "X-Forwarded-For: 192.0.2.66")
-                return ask(caddy, port, "/api/colonies/app/stop", *forged, method="POST", come_from=address)[0]
+        def stranger(address: str) -> int:
+            forged = ("Authorization: Bearer wrong", "X-Forwarded-For: 192.0.2.66")
+            return ask(caddy, port, "/api/colonies/app/stop", *forged, method="POST", come_from=address)[0]
 
-            assert [stranger("127.0.0.2") for _ in range(11)] == [401] * 10 + [429]
-            assert stranger("127.0.0.3") == 401, "another one's failures are not theirs"
-            sources = [each["source"] for each in daemon.send(calls.audit(after=0)) if each["path"].endswith("/stop")]
-            assert sources == ["127.0.0.2"] * 11 + ["127.0.0.3"]
+        assert [stranger("127.0.0.2") for _ in range(11)] == [401] * 10 + [429]
+        assert stranger("127.0.0.3") == 401, "another one's failures are not theirs"
+        sources = [each["source"] for each in daemon.send(calls.audit(after=0)) if each["path"].endswith("/stop")]
+        assert sources == ["127.0.0.2"] * 11 + ["127.0.0.3"]
 
 
 SERVICE = """
