@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,6 +38,7 @@ class Run:
         self.environ = environ
         self.flags: dict[str, Any] = {}
         self._skew_told = False
+        self._heard_at: float | None = None
 
     @property
     def timeout(self) -> float | None:
@@ -93,7 +95,7 @@ class Run:
         try:
             return client.send_raw(call)
         finally:
-            self.tell_skew(client.server_version)
+            self.heard(client.server_version)
 
     def ask_all(self, call: "Call", *, patience: float | None = ANSWER_SECONDS) -> list[Any]:
         """Every item of a list that grows, over all of its pages, each of which is waited for as by `ask`."""
@@ -105,13 +107,15 @@ class Run:
             patience = self.timeout if patience is None else min(self.timeout, patience)
         client = self.client(patience=patience)
         for page in client.pages(call):
-            self.tell_skew(client.server_version)
+            self.heard(client.server_version)
             yield page
 
-    def tell_skew(self, daemon: str | None) -> None:
-        """Says once that the daemon is of another version than this command."""
+    def heard(self, daemon: str | None) -> None:
+        """Notes that a daemon of that version has answered, if one did; says once where it is another version than this command's."""
         from colony_core import __version__
 
+        if daemon:
+            self._heard_at = time.monotonic()
         if daemon and daemon != __version__ and not self._skew_told:
             self._skew_told = True
             words = f"this is colony {__version__}, the daemon is {daemon}"
@@ -123,36 +127,42 @@ class Run:
 
     def news(self, after: int, *, seconds: float, **chosen: Iterable[str]) -> list[dict[str, Any]]:
         """Events behind `after`; waits for the first one up to `seconds`."""
-        began = time.monotonic()
-        wait = round(max(seconds, 0.01), 3)
-        call = self.calls.events(after=after, limit=EVENTS_AT_ONCE, wait_seconds=wait, **chosen)
-        client = self.client(patience=seconds + ANSWER_SECONDS)
-        events: list[dict[str, Any]] = client.send_raw(call)
-        if not events:
-            time.sleep(max(0.0, min(IMPATIENT_SECONDS, seconds) - (time.monotonic() - began)))
-        return events
+        return self._more(partial(self.calls.events, limit=EVENTS_AT_ONCE, **chosen), after, seconds)
 
     def batches(self, after: int, **chosen: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
-        """Events behind `after` as they come, for ever, and an empty batch now and then; raises TooSlow at the run's deadline.
+        """Events behind `after` as they come; see `growing`."""
+        return self.growing(partial(self.calls.events, limit=EVENTS_AT_ONCE, **chosen), after)
 
-        A daemon that has answered once and is away then is waited for, for half a minute: the next one goes on with the same numbers.
+    def growing(self, call: "Callable[..., Call]", after: int) -> Iterator[list[dict[str, Any]]]:
+        """What a numbered list has behind `after` as it grows, for ever, and an empty batch now and then.
+
+        Raises TooSlow at the run's deadline. A daemon that has answered once and is away then is waited for, for half a minute: the
+        next one goes on with the same numbers.
         """
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        heard_at: float | None = None
         while True:
             left = WATCH_SECONDS if deadline is None else min(WATCH_SECONDS, deadline - time.monotonic())
             if left <= 0:
                 raise TooSlow("watch-too-long", f"the {self.timeout:g} s of --timeout are over")
             try:
-                events = self.news(after, seconds=left, **chosen)
+                # At first without waiting: a daemon that ends in the middle of the first question has answered nothing yet.
+                found = self._more(call, after, left if self._heard_at is not None else 0.0)
             except Unreachable:
-                if heard_at is None or time.monotonic() - heard_at > GIVE_UP_SECONDS:
+                if self._heard_at is None or time.monotonic() - self._heard_at > GIVE_UP_SECONDS:
                     raise
                 time.sleep(min(RECONNECT_SECONDS, left))
                 continue
-            heard_at = time.monotonic()
-            after = events[-1]["seq"] if events else after
-            yield events
+            after = found[-1]["seq"] if found else after
+            yield found
+
+    def _more(self, call: "Callable[..., Call]", after: int, seconds: float) -> list[dict[str, Any]]:
+        began = time.monotonic()
+        client = self.client(patience=seconds + ANSWER_SECONDS)
+        found: list[dict[str, Any]] = client.send_raw(call(after=after, wait_seconds=round(max(seconds, 0.01), 3)))
+        self.heard(client.server_version)
+        if not found:
+            time.sleep(max(0.0, min(IMPATIENT_SECONDS, seconds) - (time.monotonic() - began)))
+        return found
 
     # ---- names
 
@@ -204,7 +214,7 @@ class Run:
     # ---- shapes of an answer
 
     def draw_again(self, draw: Callable[[], None], *, watch: bool) -> None:
-        """Draws once; with `watch` again whenever something happens in the house, until Ctrl-C."""
+        """Draws once; with `watch` again whenever something happens in the house, until Ctrl-C, also under the next daemon."""
         if not watch:
             draw()
             return
@@ -214,7 +224,8 @@ class Run:
         for _ in chain([()], self.batches(after)):
             if clears:
                 self.output.clear()
-            draw()
+            with suppress(Unreachable):  # it went away between its news and this: waited for with the next of them
+                draw()
             self.output.flush()
             time.sleep(REDRAW_SECONDS)
 

@@ -330,4 +330,5 @@ def test_audit_tells_who_did_what_from_where_and_how_it_ended(house: StandIn, co
     assert done.err == "… 9 writes of strangers are not noted\n"
     assert [json.loads(line)["seq"] for line in colony("audit", "--after", "1", "--json").out.splitlines()] == [2]
     followed = colony("audit", "-f", "--json", "--timeout", "0.3")
+    assert (followed.code, "--timeout" in followed.err) == (7, True)
     assert [json.loads(line)["seq"] for line in followed.out.splitlines()] == [1, 2]

@@ -64,6 +64,38 @@ def test_one_follower_sees_each_event_once_though_daemons_are_killed_and_restart
         reader.terminate()
 
 
+def test_one_who_follows_the_writes_sees_each_once_though_daemons_are_killed_and_restarted(daemon: Daemon) -> None:
+    daemon.spawn("app", '[services.idle]\ncommand = ["sleep", "600"]\n')
+    command = [*COLONY, "audit", "-f", "--json", "--after", "0"]
+    with subprocess.Popen(command, env=daemon.environment, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        lines = map(json.loads, reader.stdout)
+        seen = [next(lines)]
+        for end in (daemon.kill, daemon.terminate):
+            end()
+            daemon.start()
+            daemon.until_ready("app")
+            daemon.send(calls.service("app", "idle", "restart"))
+            seen.append(next(lines))
+        assert [(entry["seq"], entry["path"].rpartition("/")[2]) for entry in seen] == [
+            (1, "colonies"), (2, "restart"), (3, "restart"),
+        ]  # fmt: skip
+        reader.terminate()
+
+
+def test_a_watched_list_goes_on_under_the_next_daemon(daemon: Daemon) -> None:
+    with subprocess.Popen([*COLONY, "ls", "-w", "--json"], env=daemon.environment, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        lists = map(json.loads, reader.stdout)
+        for number, end in enumerate((daemon.terminate, daemon.kill, daemon.terminate), 1):
+            assert next(lists) is not None
+            end()
+            daemon.start()
+            daemon.spawn(f"app-{number}", '[services.idle]\ncommand = ["sleep", "600"]\n')
+            next(found for found in lists if len(found) == number)
+        reader.terminate()
+
+
 def until_started(events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """What is told up to the next start of a daemon."""
     for event in events:

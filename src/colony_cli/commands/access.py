@@ -1,7 +1,7 @@
 """Who comes in by a browser, and who has changed what."""
 
-import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -9,8 +9,6 @@ import click
 from colony_cli.context import EVENTS_AT_ONCE, Run
 from colony_cli.forms import ASKS, RESULT, command
 from colony_cli.words import clean
-
-WATCH_SECONDS = 30.0
 
 
 @command(
@@ -48,12 +46,9 @@ def audit_command(run: Run, *, follow: bool, after: int | None, person: str | No
     for found in run.pages(run.calls.audit(after=after, **chosen)):
         _tell(run, found)
         after = found[-1]["seq"] if found else after or 0
-    deadline = None if run.timeout is None else time.monotonic() + run.timeout
-    while follow and (deadline is None or time.monotonic() < deadline):
-        wait = WATCH_SECONDS if deadline is None else max(0.01, min(WATCH_SECONDS, deadline - time.monotonic()))
-        found = run.ask(run.calls.audit(after=after, wait_seconds=round(wait, 3), **chosen), patience=None)
-        _tell(run, found)
-        after = found[-1]["seq"] if found else after
+    if follow:
+        for found in run.growing(partial(run.calls.audit, **chosen), after or 0):
+            _tell(run, found)
 
 
 def _tell(run: Run, entries: list[dict[str, Any]]) -> None:

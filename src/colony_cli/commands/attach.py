@@ -190,7 +190,7 @@ async def _attach(
 
     size: TerminalSize | None = None if read_only else own_size()
     async with open_terminal(run.target, view["colony_id"], view["id"], size=size, read_only=read_only) as session:
-        run.tell_skew(session.server_version)
+        run.heard(session.server_version)
         remote = _Terminal(session)
         left = await lend(remote, keys)
     return left, remote.end

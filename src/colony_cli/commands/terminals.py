@@ -99,7 +99,7 @@ async def run_in_colony(run: Run, ref: str, request: "ExecRequest") -> int:
             trio.open_nursery() as outputs,
             trio.open_nursery() as inputs,
         ):
-            run.tell_skew(session.server_version)
+            run.heard(session.server_version)
             if request.screen is not None:
                 return await _on_our_terminal(session)
             inputs.start_soon(_feed, session.stdin)
