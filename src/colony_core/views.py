@@ -588,7 +588,11 @@ class ApprovalView:
 
 @attrs.frozen(kw_only=True)
 class Decision:
-    """An answer to a question of an agent's; `message` is told to the agent."""
+    """An answer to a question of an agent's; `message` is told to the agent.
+
+    Where Claude Code asks several questions at once, a message whose lines each begin with a question's header or number and a colon
+    (`1: blue`) answers each by itself; any other answers them all.
+    """
 
     allow: bool
     message: str = ""

@@ -136,6 +136,23 @@ def test_what_an_agent_asks_is_approved_and_denied_by_the_command(daemon: Daemon
     assert daemon.cli("interrupt", "one", check=5).stderr
 
 
+def test_several_questions_at_once_are_answered_each_by_itself(daemon: Daemon) -> None:
+    questions = [{"question": "Which colour?", "header": "Colour"}, {"question": "And why?", "header": "Why"}]
+    ask = {"id": "q", "tool": "AskUserQuestion", "kind": "question", "input": {"questions": questions}}
+    daemon.spawn("one", '[agent]\nbackend = "fake"\n')
+    daemon.until_ready("one")
+    daemon.cli("instruct", "one", json.dumps([{"approval_asked": ask}, {"ended": {"outcome": "done"}}]))
+    daemon.until(lambda: agent_of(daemon, "one")["state"] == "waiting", "it asks")
+    assert "colony answer one --to 1=TEXT --to 2=TEXT" in daemon.cli("why", "one").stderr
+    assert "it asks 1 Colour, 2 Why" in daemon.cli("answer", "one", "--to", "size=1", check=2).stderr
+    assert "question 2 has no answer" in daemon.cli("answer", "one", "--to", "colour=blue", check=2).stderr
+    daemon.cli("answer", "one", check=2)
+    daemon.cli("answer", "one", "--to", "why=it is\ncalm", "--to", "1=blue = green")
+    assert rests(daemon, "one")["state"] == "done"
+    [decision] = [line for line in feed_of(daemon, "one") if line["kind"] == "decision"]
+    assert decision["data"]["message"] == "1: blue = green\n2: it is calm"
+
+
 def test_an_interrupted_script_is_gone_with_all_that_it_started(daemon: Daemon) -> None:
     daemon.spawn("one", SCRIPT)
     daemon.until_ready("one")

@@ -7,14 +7,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 import colony_core
-from colony_cli.agents import how_to_answer
+from colony_cli.agents import answers_in_lines, how_to_answer
 from colony_cli.context import Run
 from colony_cli.forms import ASKS, RESULT, Duration, Nearest, colony_argument, command
 from colony_cli.output import Output
@@ -164,15 +164,27 @@ def deny_command(run: Run, name: str, approval: str | None, *, message: str) -> 
 @command(
     "answer",
     takes=ASKS | RESULT,
-    examples=("colony answer hello 'PostgreSQL, as in the other service'", "colony answer hello yes 3f9a1c02"),
+    examples=(
+        "colony answer hello 'PostgreSQL, as in the other service'",
+        "colony answer hello yes 3f9a1c02",
+        "colony answer hello --to 1=blue --to Why='it is calm'",
+    ),
     see=("colony why", "colony approve"),
 )
 @click.argument("name")
-@click.argument("text", metavar="TEXT")
-@click.argument("approval", metavar="[ID]", required=False)
-def answer_command(run: Run, name: str, text: str, approval: str | None) -> None:
-    """Answer a question of a colony's agent; ID is needed only where it asks several things."""
-    _decide(run, name, approval, allow=True, message=text, kind="question")
+@click.argument("words", metavar="[TEXT] [ID]", nargs=-1)
+@click.option("--to", multiple=True, metavar="Q=TEXT", help="of several questions asked at once: its number or header")
+def answer_command(run: Run, name: str, words: tuple[str, ...], to: tuple[str, ...]) -> None:
+    """Answer a question of a colony's agent; ID is needed only where it waits for several answers.
+
+    Where it asks several questions at once, TEXT answers them all, and --to each by itself.
+    """
+    text, *ids = ("", *words) if to else (words or ("",))
+    if len(ids) > 1 or not (to or words):
+        raise click.UsageError(
+            "say one answer: TEXT, or --to Q=TEXT for each question" if not ids else "too many words"
+        )
+    _decide(run, name, ids[0] if ids else None, allow=True, message=text, kind="question", answers=to)
 
 
 @command(
@@ -253,7 +265,8 @@ def show_agent(output: Output, view: Mapping[str, Any]) -> None:
             output.lines(f"  {'':<12} {clean(text)}" for text in check["tail"].splitlines()[-10:])
     for question in view["approvals"]:
         output.line(f"  {'asks':<12} {question['id']}  {clean(question['summary'])}")
-    for hint in sorted({how_to_answer(view["colony"], question["kind"]) for question in view["approvals"]}):
+    asked = view["approvals"]
+    for hint in sorted({how_to_answer(view["colony"], each["kind"], each["input"]) for each in asked}):
         output.note(hint)
 
 
@@ -294,7 +307,16 @@ def _first_line(text: str) -> str:
     return line if len(line) <= 300 else f"{line[:299]}…"
 
 
-def _decide(run: Run, name: str, approval: str | None, *, allow: bool, message: str, kind: str | None = None) -> None:
+def _decide(
+    run: Run,
+    name: str,
+    approval: str | None,
+    *,
+    allow: bool,
+    message: str,
+    kind: str | None = None,
+    answers: Sequence[str] = (),
+) -> None:
     view = run.named(name, lambda ref: run.ask(run.calls.agent(ref)))
     asked = [one for one in view["approvals"] if kind in (None, one["kind"])]
     waiting = [one for one in asked if approval is None or one["id"].startswith(approval)]
@@ -303,6 +325,8 @@ def _decide(run: Run, name: str, approval: str | None, *, allow: bool, message: 
         hint = "; ".join(f"{one['id']} {one['summary'][:60]}" for one in waiting)
         raise WrongState("which-approval" if waiting else "no-approval", what, hint or f"colony why {view['colony']}")
     chosen = waiting[0]["id"] if waiting else str(approval)
+    if answers:
+        message = answers_in_lines(waiting[0]["input"], answers)
     answered = run.ask(run.calls.decide(view["colony_id"], chosen, allow=allow, message=message))
     words = f"{answered['decision']} {clean(answered['summary'])}"
     run.output.result(answered, lambda: run.output.line(words), name="id")
@@ -329,7 +353,9 @@ def _follow_until_rest(run: Run, view: Mapping[str, Any], *, after: int) -> None
         if line["kind"] == "status":
             return
         if line["kind"] == "approval":
-            run.output.note(how_to_answer(view["colony"], line["data"].get("tool_kind")))
+            run.output.note(
+                how_to_answer(view["colony"], line["data"].get("tool_kind"), line["data"].get("input") or {})
+            )
 
 
 def _judged(run: Run, ref: str) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from colony_core import clock, wire
 from colony_core.errors import NotFound
 
+from .answers import each_answered
 from .claude_ends import Limits, Meter, ended, texts
 from .deeds import Death, Deed, Hush, Say, Signal
 from .happenings import (
@@ -240,7 +241,7 @@ def _decision(key: str, *, allow: bool, message: str, given: dict[str, Any]) -> 
 def _answered(tool: str, given: dict[str, Any], message: str) -> dict[str, Any]:
     if kind_of(tool) != "question" or not message:
         return given
-    return {**given, "answers": {_text(question, "question"): message for question in as_dicts(given.get("questions"))}}
+    return {**given, "answers": each_answered(as_dicts(given.get("questions")), message)}
 
 
 def _block(block: dict[str, Any], parent: str) -> Happening | None:

@@ -253,6 +253,25 @@ async def test_a_question_to_a_person_is_asked_also_where_everything_is_allowed(
     assert "blue" in result.text
 
 
+async def test_of_several_questions_each_gets_its_own_answer(scene: Scene) -> None:
+    options = [{"label": "red", "description": "r"}, {"label": "blue", "description": "b"}]
+    questions = [
+        {"question": f"Which {what.lower()}?", "header": what, "options": options, "multiSelect": False}
+        for what in ("Wall", "Door")
+    ]
+
+    async def act(run: Run, happening: Happening) -> None:
+        if isinstance(happening, ApprovalAsked):
+            await run.answer(happening.id, allow=True, message="2: red\nwall: deep blue")
+
+    happenings = await scene.play(
+        {"tool": "AskUserQuestion", "input": {"questions": questions}}, {"text": "ok"}, act=act
+    )
+    [result] = of(happenings, ToolResult)
+    assert '"Which wall?"="deep blue"' in result.text
+    assert '"Which door?"="red"' in result.text
+
+
 async def test_an_interrupt_ends_the_tool_that_is_at_work(scene: Scene) -> None:
     happenings = await scene.play(AT_WORK, act=when_at_work(scene, interrupt), permissions="all")
     assert end_of(happenings).outcome == "stopped"
