@@ -24,7 +24,7 @@ from .gate import AsgiApp, Gate, Receive, Scope, Send
 from .house import House
 from .live import commands, events, fanout, feeds, logs, terminals
 from .problems import colony_error_in, internal_error, problem_of
-from .rights import require_role
+from .rights import require_role, visible
 from .routes import add_route, problem_response
 from .scope import CODE, ROUTE
 from .sessions import log_in
@@ -184,9 +184,12 @@ async def _upgrade(**path: str) -> Response:
 
 
 async def _metrics(house: House, requests: metrics.Requests) -> Response:
-    """The house and its colonies in Prometheus' text format, for those who may see all of them."""
-    require_role(current_identity(), PEOPLE, house=house.config.access.others == "nothing")
-    return Response(metrics.text(house, await house.usage(), requests), content_type=metrics.CONTENT_TYPE)
+    """The colonies that the caller sees in Prometheus' text format, and the house for those who see all of them."""
+    identity = require_role(current_identity(), PEOPLE)
+    whole = identity.house or house.config.access.others == "look"
+    views = [view for view in house.colonies() if visible(house, identity, view)]
+    text = metrics.text(house, views, await house.usage(), requests, whole=whole)
+    return Response(text, content_type=metrics.CONTENT_TYPE)
 
 
 async def _log_in(house: House, door: Door) -> Response:

@@ -5,7 +5,7 @@ belong to one app.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import trio
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from colony_core.views import UsageView
+from colony_core.views import ColonyView, UsageView
 
 from .house import House
 
@@ -44,24 +44,38 @@ class Requests:
 
 
 class _House(Collector):
-    def __init__(self, house: House, usage: Iterable[UsageView]) -> None:
+    """The daemon's own, which tells of what everybody does."""
+
+    def __init__(self, house: House) -> None:
         self._house = house
-        self._usage = tuple(usage)
 
     def collect(self) -> Iterator[Metric]:
         system = self._house.system()
-        yield InfoMetricFamily("colony_build", "What runs.", value={"version": system.version, "mode": system.mode})
         last = CounterMetricFamily("colony_events", "Events that were published.")
         last.add_metric([], system.last_event)
         yield last
         tasks = GaugeMetricFamily("colony_tasks", "Tasks of the daemon's loop that live.")
         tasks.add_metric([], trio.lowlevel.current_statistics().tasks_living)
         yield tasks
-        yield from self._colonies()
+
+
+class _Colonies(Collector):
+    """What runs, and these colonies."""
+
+    def __init__(self, house: House, views: Sequence[ColonyView], usage: Iterable[UsageView]) -> None:
+        self._house = house
+        self._views = views
+        ids = {view.id for view in views}
+        self._usage = [view for view in usage if view.colony_id in ids]
+
+    def collect(self) -> Iterator[Metric]:
+        system = self._house.system()
+        yield InfoMetricFamily("colony_build", "What runs.", value={"version": system.version, "mode": system.mode})
+        yield from self._states()
         yield from self._used()
 
-    def _colonies(self) -> Iterator[Metric]:
-        views = self._house.colonies()
+    def _states(self) -> Iterator[Metric]:
+        views = self._views
         colonies = GaugeMetricFamily("colony_colonies", "Colonies by state.", labels=["state"])
         for state, number in sorted(Counter(view.state for view in views).items()):
             colonies.add_metric([state], number)
@@ -97,9 +111,13 @@ class _House(Collector):
             yield gauge
 
 
-def text(house: House, usage: Iterable[UsageView], requests: Requests) -> bytes:
-    """Everything, as Prometheus reads it."""
+def text(
+    house: House, views: Sequence[ColonyView], usage: Iterable[UsageView], requests: Requests, *, whole: bool
+) -> bytes:
+    """These colonies, as Prometheus reads it, and where it is the `whole` the daemon itself and what was asked of it."""
     registry = CollectorRegistry()
-    registry.register(_House(house, usage))
-    ProcessCollector(registry=registry)
-    return generate_latest(registry) + requests.text()
+    registry.register(_Colonies(house, views, usage))
+    if whole:
+        registry.register(_House(house))
+        ProcessCollector(registry=registry)
+    return generate_latest(registry) + (requests.text() if whole else b"")

@@ -17,8 +17,8 @@ _MAY: dict[Role, str] = {
 }
 
 
-def require_role(identity: Identity | None, roles: Roles, *, house: bool = False) -> None:
-    """Raises NotAllowed unless the caller has one of the roles, and with `house` is the daemon's own user."""
+def require_role(identity: Identity | None, roles: Roles, *, house: bool = False) -> Identity:
+    """Whoever asks. Raises NotAllowed unless they have one of the roles, and with `house` are the daemon's own user."""
     if identity is None or identity.role not in roles:
         role, may = (identity.role.value, _MAY[identity.role]) if identity else ("nobody", "do nothing here")
         wanted = " or ".join(sorted(each.value for each in roles))
@@ -27,6 +27,7 @@ def require_role(identity: Identity | None, roles: Roles, *, house: bool = False
         raise NotAllowed(
             "house-only", "this concerns everybody's colonies", "ask whoever runs the daemon, with their user or token"
         )
+    return identity
 
 
 def visible(house: House, identity: Identity, view: ColonyView) -> bool:

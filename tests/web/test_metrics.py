@@ -9,7 +9,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from colony_core.testing import open_test_house, spawn_ready
-from colony_core.views import UsageView
+from colony_core.views import ColonyView, UsageView
 from colony_web import create_app
 
 from .house import MOMENT, CardboardHouse
@@ -29,22 +29,25 @@ def of(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return name, frozenset(labels.items())
 
 
-async def test_the_house_its_colonies_and_the_requests_are_told(client: Any, house: CardboardHouse) -> None:
-    house.used = (
-        UsageView(
-            colony="hello",
-            colony_id="col_0000000000000001",
-            state="running",
-            at=MOMENT,
-            services=2,
-            processes=3,
-            cpu_seconds=1.5,
-            memory_bytes=1024,
-            received_bytes=10,
-            sent_bytes=20,
-            log_lines=7,
-        ),
+def used(view: ColonyView) -> UsageView:
+    """What a colony uses."""
+    return UsageView(
+        colony=view.name,
+        colony_id=view.id,
+        state="running",
+        at=MOMENT,
+        services=2,
+        processes=3,
+        cpu_seconds=1.5,
+        memory_bytes=1024,
+        received_bytes=10,
+        sent_bytes=20,
+        log_lines=7,
     )
+
+
+async def test_the_house_its_colonies_and_the_requests_are_told(client: Any, house: CardboardHouse) -> None:
+    house.used = (used(house.colony("hello")),)
     await client.get("/api/colonies/hello")
     await client.get("/api/colonies/nobody")
     await client.get("/no/such/route")

@@ -15,6 +15,7 @@ from colony_web.routes import Route
 
 from .conftest import OWNER
 from .house import CardboardHouse, colony_view
+from .test_metrics import used
 
 HELLO = colony_view().id
 FILLED = {"ref": "hello", "service": "web", "token_id": "none", "terminal": "none", "tid": "none"}
@@ -117,7 +118,40 @@ async def test_people_change_their_own_and_look_at_others_as_configured(app: Qua
         hidden, unknown = await answer.get_json(force=True), "hello"
         assert "did you mean" not in hidden["hint"], unknown
     assert await told(await client.post("/api/colonies/hello/stop", headers=ann)) == (404, "colony-not-found")
-    assert await told(await client.get("/metrics", headers=ann)) == (403, "house-only")
+
+
+async def test_the_daemon_counts_for_people_only_what_they_see(app: QuartTrio, two: CardboardHouse) -> None:
+    client, ann, house = app.test_client(), await holder(two, Role.VIEWER, "ann"), await holder(two, Role.VIEWER)
+
+    async def count(headers: dict[str, str]) -> int:
+        return int((await (await client.get("/api/system", headers=headers)).get_json())["colonies"])
+
+    assert (await count(ann), await count(house), await count(await holder(two, Role.AGENT))) == (2, 2, 1)
+    object.__setattr__(two.config, "access", Access(others="nothing"))
+    assert (await count(ann), await count(house), await count(await holder(two, Role.GARDEN))) == (1, 2, 0)
+
+
+async def test_people_scrape_their_own_colonies_where_others_are_hidden(app: QuartTrio, two: CardboardHouse) -> None:
+    two.used = tuple(used(view) for view in two.colonies())
+    client, ann = app.test_client(), await holder(two, Role.VIEWER, "ann")
+
+    async def scraped(headers: dict[str, str]) -> str:
+        answer = await client.get("/metrics", headers=headers)
+        assert answer.status_code == 200
+        return str(await answer.get_data(as_text=True))
+
+    everything = await scraped(ann)
+    object.__setattr__(two.config, "access", Access(others="nothing"))
+    own, house = await scraped(ann), await scraped(await holder(two, Role.VIEWER))
+    of_all = ("process_cpu_seconds_total", "colony_events_total", "colony_tasks", "http_request_duration", '"hello"')
+    for text, whole in ((everything, True), (own, False), (house, True)):
+        assert [each in text for each in of_all] == [whole] * len(of_all)
+        assert 'colony_processes{colony="anns"} 3.0' in text
+        assert 'colony_service_ready{colony="anns",service="web"} 1.0' in text
+        assert f'colony_colonies{{state="running"}} {2 if whole else 1}.0' in text
+    assert "hello" not in own
+    agent = await client.get("/metrics", headers=await holder(two, Role.AGENT))
+    assert await told(agent) == (403, "role-may-not")
 
 
 async def test_a_new_colony_belongs_to_the_person_whichever_key_they_use(app: QuartTrio, two: CardboardHouse) -> None:

@@ -104,7 +104,8 @@ class Colonies:
         name = naming.check_colony_name(request.name)
         self._check_open()
         if name in self._by_name or name in self._reserved:
-            raise _taken(name)
+            there = self._by_name.get(name)
+            raise _taken(name, yours=there is not None and there.record.owner == owner)
         if len(self._by_id) >= MOST_COLONIES:
             raise LimitReached(
                 "too-many-colonies", f"{MOST_COLONIES} colonies are as many as one machine takes", "colony rm NAME"
@@ -353,7 +354,6 @@ def _changed_meanwhile(name: str) -> WrongState:
     )
 
 
-def _taken(name: str) -> AlreadyExists:
-    return AlreadyExists(
-        "name-taken", f"there is a colony “{name}” already", f"take another name, or: colony rm {name}"
-    )
+def _taken(name: str, *, yours: bool = False) -> AlreadyExists:
+    hint = f"take another name, or: colony rm {name}" if yours else "take another name"
+    return AlreadyExists("name-taken", f"there is a colony “{name}” already", hint)

@@ -7,6 +7,7 @@ import attrs
 from colony_core.access import ALL_ROLES, CHANGING, PEOPLE
 from colony_core.views import ReloadView, ShutdownRequest, SystemView
 from colony_web.house import House
+from colony_web.rights import visible
 from colony_web.routes import Call, Route
 
 
@@ -26,8 +27,9 @@ class Accepted:
 
 
 async def show_system(house: House, call: Call) -> SystemView:
-    """Who the daemon is, where it listens and how it isolates."""
-    return house.system()
+    """Who the daemon is, where it listens and how it isolates; `colonies` counts those that the caller sees."""
+    seen = sum(visible(house, call.identity, view) for view in house.colonies())
+    return attrs.evolve(house.system(), colonies=seen)
 
 
 async def show_tree(house: House, call: Call) -> TreeView:

@@ -374,6 +374,16 @@ async def test_verbs_on_a_colony_that_is_being_removed_are_refused(tmp_path: Pat
                 await home.spawn("app", service("one"))
 
 
+async def test_only_whoever_has_a_name_is_told_to_remove_what_has_it(tmp_path: Path) -> None:
+    async with open_home(tmp_path, fake=True) as home:
+        await home.spawn("app", service("one"), start=False)
+        request = NewColony(name="app", path=str(tmp_path))
+        for owner, hint in (("test", "take another name, or: colony rm app"), ("ann", "take another name")):
+            with pytest.raises(AlreadyExists) as caught:
+                await home.house.spawn(request, owner=owner)
+            assert (caught.value.code, caught.value.hint) == ("name-taken", hint)
+
+
 async def test_a_name_is_given_once_however_many_ask_at_once(tmp_path: Path) -> None:
     taken = []
     async with open_home(tmp_path) as home:
