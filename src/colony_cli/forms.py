@@ -104,7 +104,7 @@ def everywhere() -> list[click.Option]:
         click.Option(["--wide"], help="do not cut tables", **flag),
         click.Option(["-v", "--verbose"], count=True, help="say more; -vv shows tracebacks", **value),
         click.Option(["--no-color"], help="no colours", **flag),
-        click.Option(["--server"], metavar="S", help="a URL or the path of a socket", **value),
+        click.Option(["--server"], metavar="S", help="http://…, https://… or the path of a socket", **value),
         click.Option(["--timeout"], type=Duration(), metavar="T", help="give up waiting, such as 30s", **value),
         click.Option(["-y", "--yes"], help="answer questions with yes", **flag),
     ]

@@ -23,8 +23,10 @@ States of a service: waiting, starting, ready, restarting, stopping, stopped, fi
 A name may be shortened to an unambiguous beginning on a terminal, but not for rm. An id works wherever a name does."""
 
 ENVIRONMENT = """\
-COLONY_SERVER    the daemon: unix:/path/colony.sock or http://127.0.0.1:8000 (default: the socket in the run folder)
-COLONY_TOKEN     the key for an http:// server (default: the one that the local daemon left in its run folder)
+COLONY_SERVER    the daemon: unix:/path/colony.sock, http://127.0.0.1:8000 or, behind a front with TLS, https://colony.example.org
+                 (default: the socket in the run folder)
+COLONY_TOKEN     the key for an http:// or https:// server (default: for this machine the one that the local daemon left in its run folder)
+COLONY_CA_FILE   for an https:// server: a file (PEM) of the authorities that its certificate is held to (default: the system's)
 COLONY_CONFIG    the settings file (default: ~/.config/colony/config.toml)
 COLONY_<SECTION>__<KEY>   one setting, such as COLONY_ROUTING__PORT=8090
 COLONY_STATE     the state folder (default: ~/.local/state/colony); the run folder is then `run` in it

@@ -8,9 +8,11 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from typing import Any, Self
 
 from colony_core.errors import Broken, ColonyError, LimitReached, TooSlow, Unreachable
@@ -18,7 +20,8 @@ from colony_core.errors import Broken, ColonyError, LimitReached, TooSlow, Unrea
 from .calls import Call, next_call
 from .problems import error_from_answer, error_from_problem, unreachable
 from .sse import SseEvent, SseParser
-from .target import Target
+from .target import HTTPS_PORT, Target
+from .tls import trust
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
@@ -31,7 +34,7 @@ ENDINGS = frozenset({"log-ended", "feed-ended"})
 MAX_ANSWER_BYTES = 64 * 2**20
 VERSION_HEADER = "Colony-Version"
 _PIECE_BYTES = 65536
-_CUT = (http.client.IncompleteRead, ConnectionError)
+_CUT = (http.client.IncompleteRead, ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class _CutOffError(Exception):
@@ -42,7 +45,8 @@ class Client:
     """Asks one daemon. `answer_seconds` is the longest silence while an answer is awaited; None waits for ever.
 
     Raises what the daemon raised, rebuilt; and `daemon-unreachable`, `socket-denied`, `daemon-slow`, `connection-lost`,
-    `malformed-answer`, `unexpected-answer`. `server_version` is what the daemon said of itself in its last answer.
+    `malformed-answer`, `unexpected-answer`; over TLS `certificate-refused`, `tls-failed`, `invalid-ca-file`. `server_version` is what
+    the daemon said of itself in its last answer.
     """
 
     def __init__(self, target: Target, *, answer_seconds: float | None = ANSWER_SECONDS) -> None:
@@ -179,7 +183,7 @@ class Client:
             sock = connection.sock
             try:
                 # A daemon that refuses early closes its half; its answer may be there all the same.
-                with suppress(BrokenPipeError, ConnectionResetError):
+                with suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                     connection.request(call.method, call.url, body=body, headers=headers)
                 with connection.getresponse() as response:
                     self.server_version = response.getheader(VERSION_HEADER) or self.server_version
@@ -188,19 +192,25 @@ class Client:
                 raise self._slow(call) from error
             except _CUT as error:
                 raise _CutOffError from error
+            except ssl.SSLError as error:
+                raise unreachable(self.target, error) from error
             except (http.client.HTTPException, OSError) as error:
                 raise Broken(
                     "unexpected-answer", f"{self.target} does not speak HTTP: {error!r}", "is this address Colony's?"
                 ) from error
 
     def _connect(self) -> http.client.HTTPConnection:
-        connection = _Connection(self.target)
+        connection = _Connection(self.target, self._trust)
         try:
             connection.connect()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that no DNS can have is the second
             raise unreachable(self.target, error) from error
         connection.sock.settimeout(self._answer_seconds)
         return connection
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext | None:
+        return trust(self.target.ca_file) if self.target.tls else None
 
     def _understand(self, call: Call, response: http.client.HTTPResponse, body: bytes) -> Any:
         kind = _content_type(response)
@@ -209,7 +219,8 @@ class Client:
             problem = _json_or_none(body) if ours else None
             if isinstance(problem, dict) and response.status >= 400:
                 raise error_from_problem(response.status, problem)
-            raise error_from_answer(response.status, kind, body, where=str(self.target))
+            location = response.getheader("Location") or ""
+            raise error_from_answer(response.status, kind, body, where=str(self.target), location=location)
         if not body:
             return None
         try:
@@ -250,18 +261,23 @@ class Client:
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, trust: ssl.SSLContext | None) -> None:
         super().__init__(target.host, target.port, timeout=CONNECT_SECONDS)
         self._path = target.socket
+        self._trust = trust
+        if trust:
+            self.default_port = HTTPS_PORT  # the one that a Host header leaves out
 
     def connect(self) -> None:
-        if self._path is None:
-            super().connect()
-            return
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._path)
+            if self._path is None:
+                super().connect()
+            else:
+                self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self.sock.settimeout(self.timeout)
+                self.sock.connect(self._path)
+            if self._trust:
+                self.sock = self._trust.wrap_socket(self.sock, server_hostname=self.host)
         except BaseException:
             self.close()
             raise

@@ -1,5 +1,6 @@
 """An answer that is a refusal, as the error that the daemon raised. Pure."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,11 @@ from colony_core.errors import (
     WrongState,
 )
 
+from .tls import reason, refused
+
 SHOWN_LETTERS = 200
+_AWAY = frozenset({502, 503, 504})
+"""What a front says in its own words when nobody answers behind it."""
 _KINDS: Mapping[int, type[ColonyError]] = {
     400: Invalid,
     401: NotAllowed,
@@ -59,10 +64,23 @@ def error_from_problem(status: int, problem: Mapping[str, Any]) -> ColonyError:
     return kind(code, message, _text(problem, "hint"), details={**details, **(told if isinstance(told, dict) else {})})
 
 
-def error_from_answer(status: int, content_type: str, body: bytes, *, where: str) -> ColonyError:
-    """The error behind a refusal that is no problem document: another program answers, or the daemon is broken."""
-    text = " ".join(body[: SHOWN_LETTERS * 4].decode("utf-8", "replace").split())
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text)[:SHOWN_LETTERS]
+def error_from_answer(status: int, content_type: str, body: bytes, *, where: str, location: str = "") -> ColonyError:
+    """The error behind a refusal that is no problem document: another program answers, or the daemon is broken.
+
+    An answer that leads elsewhere (to `location`) is one: a token goes to nobody but whom it was given for.
+    """
+    shown = _shown(body[: SHOWN_LETTERS * 4].decode("utf-8", "replace"))
+    if status in _AWAY:
+        return Unreachable(
+            "daemon-unreachable", f"no daemon answers behind {where} ({status}): {shown or 'nothing'}", "colony serve"
+        )
+    if 300 <= status < 400 and location:
+        return Broken(
+            "unexpected-answer",
+            f"{where} leads to {_shown(location)} ({status}), which is not followed",
+            "if that is Colony's address, say so: COLONY_SERVER=https://…",
+            details={"status": status},
+        )
     kind = Broken if status >= 500 else _by_status(status, "")
     return kind(
         "unexpected-answer",
@@ -76,14 +94,23 @@ def unreachable(where: object, error: BaseException) -> ColonyError:
     """Nobody answers there, or somebody who does not let us in."""
     if isinstance(error, PermissionError):
         return NotAllowed("socket-denied", f"{where} belongs to somebody else", "run this as the user of the daemon")
-    why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return Unreachable("daemon-unreachable", f"no daemon answers at {where}: {why}", "colony serve")
+    if isinstance(error, ssl.SSLError):
+        return refused(where, error)
+    why = reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+    hint = "is the front there up? docs/previews.md" if str(where).startswith("https:") else "colony serve"
+    return Unreachable("daemon-unreachable", f"no daemon answers at {where}: {why}", hint)
 
 
 def _by_status(status: int, code: str) -> type[ColonyError]:
     if status == 409 and code.endswith(("-taken", "-exists", "already-running")):
         return AlreadyExists
     return _KINDS.get(status, Invalid if 400 <= status < 500 else Broken)
+
+
+def _shown(text: str) -> str:
+    """One line of it, fit for a terminal."""
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "?" for letter in line)[:SHOWN_LETTERS]
 
 
 def _text(problem: Mapping[str, Any], key: str) -> str:

@@ -12,17 +12,21 @@ from colony_core.errors import ColonyError, Unreachable
 from .blocking import CONNECT_SECONDS, VERSION_HEADER
 from .problems import error_from_answer, error_from_problem, unreachable
 from .target import Target
+from .tls import trust
 
 HANDSHAKE_SECONDS = 10.0
 GOODBYE_SECONDS = 1.0
 MAX_MESSAGE_BYTES = 4 * 2**20
 QUEUED_MESSAGES = 64
 PIECE_BYTES = 64 * 1024
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 @asynccontextmanager
 async def open_socket(target: Target, resource: str) -> AsyncIterator[WebSocketConnection]:
-    """A WebSocket at `resource`. Raises what the daemon raises, `daemon-unreachable`, `socket-denied` or `connection-lost`."""
+    """A WebSocket at `resource`. Raises what the daemon raises, `daemon-unreachable`, `socket-denied` or `connection-lost`; and over TLS
+    `certificate-refused`, `tls-failed`, `invalid-ca-file`.
+    """
     stream = await _connect(target)
     headers = [(name.encode(), value.encode()) for name, value in target.headers.items()]
     try:
@@ -81,16 +85,33 @@ def ungrouped() -> Iterator[None]:
         raise error from error.__cause__
 
 
-async def _connect(target: Target) -> trio.SocketStream:
+async def _connect(target: Target) -> Stream:
     try:
         with trio.fail_after(CONNECT_SECONDS):
             if target.socket:
                 return await trio.open_unix_socket(target.socket)
+            if target.tls:
+                return await _connect_securely(target)
             return await trio.open_tcp_stream(target.host, target.port)
     except trio.TooSlowError as error:
         raise unreachable(target, TimeoutError("nobody takes the connection")) from error
+    except trio.BrokenResourceError as error:
+        raise unreachable(target, error.__cause__ or error) from error
     except (OSError, ValueError) as error:
         raise unreachable(target, error) from error
+
+
+async def _connect_securely(target: Target) -> Stream:
+    context = await trio.to_thread.run_sync(trust, target.ca_file, abandon_on_cancel=True)
+    stream = await trio.open_tcp_stream(target.host, target.port)
+    try:
+        # A WebSocket says goodbye by itself, so that the end of the connection needs none of TLS.
+        secured = trio.SSLStream(stream, context, server_hostname=target.host, https_compatible=True)
+        await secured.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
 
 
 class _Reader:
@@ -121,12 +142,13 @@ def _refusal(target: Target, trouble: Exception | None) -> ColonyError:
         return Unreachable(
             "connection-lost", f"{target} opened no WebSocket{why}", "is this address Colony's? colony doctor looks"
         )
-    kinds = (value.decode("latin-1") for name, value in trouble.headers if name.lower() == b"content-type")
+    headers = {name.lower(): value.decode("latin-1") for name, value in trouble.headers}
     body = bytes(trouble.body or b"")
     try:
         problem = json.loads(body)
     except ValueError:
         problem = None
-    if isinstance(problem, dict):
+    if isinstance(problem, dict) and trouble.status_code >= 400:
         return error_from_problem(trouble.status_code, problem)
-    return error_from_answer(trouble.status_code, next(kinds, ""), body, where=str(target))
+    kind, location = headers.get(b"content-type", ""), headers.get(b"location", "")
+    return error_from_answer(trouble.status_code, kind, body, where=str(target), location=location)

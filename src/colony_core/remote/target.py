@@ -11,24 +11,29 @@ import attrs
 
 from colony_core.errors import Invalid, NotAllowed
 
-SPELLINGS = "unix:/path/to/colony.sock or http://127.0.0.1:8000"
+SPELLINGS = "unix:/path/to/colony.sock, http://127.0.0.1:8000 or https://colony.example.org"
 MAX_TOKEN_BYTES = 4096
+HTTPS_PORT = 443
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @attrs.frozen(kw_only=True)
 class Target:
-    """A daemon: either the path of its Unix `socket`, or `host` and `port`. The token never shows in a repr."""
+    """A daemon: either the path of its Unix `socket`, or `host` and `port`, with `tls` or without. The token never shows in a repr."""
 
     socket: str | None = None
     host: str = "localhost"
     port: int = 80
+    tls: bool = False
+    ca_file: str | None = None
+    """With TLS: the authorities (PEM) whose certificates hold, instead of the system's."""
     token: str | None = attrs.field(default=None, repr=False)
     traceparent: str = ""
     """Within which span of a trace the requests are made (W3C Trace Context)."""
 
     def __str__(self) -> str:
-        return f"unix:{self.socket}" if self.socket else f"http://{self.authority}"
+        return f"unix:{self.socket}" if self.socket else f"http{'s' if self.tls else ''}://{self.authority}"
 
     @property
     def authority(self) -> str:
@@ -36,7 +41,7 @@ class Target:
         if self.socket:
             return "localhost"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return host if self.tls and self.port == HTTPS_PORT else f"{host}:{self.port}"
 
     @property
     def headers(self) -> dict[str, str]:
@@ -55,8 +60,9 @@ def discover(
     """The daemon that is meant: `server`, else `COLONY_SERVER`, else the socket in this user's run folder. Asks nobody, connects nowhere.
 
     The token is `token`, else `COLONY_TOKEN`, else, for an address of this machine, the one that the local daemon left in its run
-    folder. A token sent over plain HTTP can be read on its way, so other machines are refused (`plain-http`) unless
-    `plain_http_anywhere` is given. Where `TRACEPARENT` names a span, requests are made within it.
+    folder. A token sent over plain HTTP can be read on its way, so other machines are refused (`plain-http`) unless they are asked by
+    `https://` or `plain_http_anywhere` is given. `COLONY_CA_FILE` names authorities that stand in for the system's with `https://`.
+    Where `TRACEPARENT` names a span, requests are made within it.
     """
     env = os.environ if environ is None else environ
     token = token or env.get("COLONY_TOKEN") or None
@@ -69,16 +75,17 @@ def discover(
         return Target(socket=str(_run_folder(env) / "colony.sock"), token=token, traceparent=trace)
     if spelled.startswith("unix:"):
         return Target(socket=_socket_path(spelled), token=token, traceparent=trace)
-    host, port = _host_and_port(spelled)
+    tls, host, port = _address(spelled)
     if _is_this_machine(host):
         token = token or _left_token(local_token_path(env))
-    elif not plain_http_anywhere:
+    elif not tls and not plain_http_anywhere:
         raise NotAllowed(
             "plain-http",
             f"{spelled} is another machine, and plain HTTP would show your token on its way",
-            f"use a tunnel: ssh -N -L 8000:127.0.0.1:{port} {host}, then http://127.0.0.1:8000",
+            f"use https:// (docs/previews.md), or a tunnel: ssh -N -L 8000:127.0.0.1:{port} {host}, then http://127.0.0.1:8000",
         )
-    return Target(host=host, port=port, token=token, traceparent=trace)
+    ca_file = (env.get("COLONY_CA_FILE") or None) if tls else None
+    return Target(host=host, port=port, tls=tls, ca_file=ca_file, token=token, traceparent=trace)
 
 
 def local_token_path(environ: Mapping[str, str] | None = None) -> Path:
@@ -99,16 +106,18 @@ def _socket_path(spelled: str) -> str:
     return path
 
 
-def _host_and_port(spelled: str) -> tuple[str, int]:
+def _address(spelled: str) -> tuple[bool, str, int]:
+    """Whether with TLS, the host and the port."""
     try:
         parts = urlsplit(spelled)
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise Invalid("invalid-server", f"{spelled!r}: {error}", f"expected {SPELLINGS}") from error
     rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
-    if parts.scheme != "http" or not host or rest or not host.isascii() or port == 0:
+    if parts.scheme not in ("http", "https") or not host or rest or not _HOST.fullmatch(host) or port == 0:
         raise Invalid("invalid-server", f"{spelled!r} is no address of a daemon", f"expected {SPELLINGS}")
-    return host, port or 80
+    tls = parts.scheme == "https"
+    return tls, host, port or (HTTPS_PORT if tls else 80)
 
 
 def _is_this_machine(host: str) -> bool:

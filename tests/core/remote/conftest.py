@@ -2,6 +2,7 @@
 
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,14 +11,17 @@ import pytest
 
 from colony_core.remote import Target
 
+from .authority import Authority, serving
+
 Answer = bytes | Callable[[socket.socket], None]
 
 
 class ScriptedServer:
     """Takes one connection after the other; the n-th gets the n-th answer, then it is closed."""
 
-    def __init__(self, listener: socket.socket, target: Target) -> None:
+    def __init__(self, listener: socket.socket, target: Target, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
+        self._tls = tls
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._listener = listener
@@ -39,6 +43,11 @@ class ScriptedServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            if self._tls:
+                try:
+                    connection = self._tls.wrap_socket(connection, server_side=True)
+                except OSError:
+                    continue
             with connection:
                 connection.settimeout(10)
                 self.requests.append(_read_request(connection))
@@ -67,8 +76,13 @@ def _read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes
     return first, headers, body
 
 
-@pytest.fixture(params=["unix", "tcp"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ScriptedServer]:
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(params=["unix", "tcp", "tls"])
+def server(request: pytest.FixtureRequest, tmp_path: Path, authority: Authority) -> Iterator[ScriptedServer]:
     if request.param == "unix":
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(tmp_path / "c.sock"))
@@ -76,8 +90,9 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ScriptedS
     else:
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
-        target = Target(host="127.0.0.1", port=listener.getsockname()[1], token="cut_1_secret")
+        port, tls = listener.getsockname()[1], request.param == "tls"
+        target = Target(host="127.0.0.1", port=port, token="cut_1_secret", tls=tls, ca_file=str(authority.root))
     listener.listen()
-    server = ScriptedServer(listener, target)
+    server = ScriptedServer(listener, target, serving(authority.root) if target.tls else None)
     yield server
     server.close()

@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
@@ -17,8 +18,11 @@ from colony_core.remote import Target, sockets, streaming
 from colony_core.remote.streaming import open_events, open_exec
 from colony_core.views import ExecRequest
 
+from .authority import Authority, serving
+
 Handler = Callable[[WebSocketConnection], Awaitable[None]]
-Raw = Callable[[trio.SocketStream], Awaitable[None]]
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+Raw = Callable[[Stream], Awaitable[None]]
 TRUE = ExecRequest(command=("true",), env={"A": "b"})
 
 
@@ -33,11 +37,13 @@ class Daemon:
         self.raw: Raw | None = None
         self.life = trio.CancelScope()
 
-    async def run(self, listeners: list[trio.SocketListener]) -> None:
+    async def run(self, listeners: Sequence[trio.abc.Listener[Stream]]) -> None:
         with self.life:
             await trio.serve_listeners(self.serve, listeners)
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: Stream) -> None:
+        if isinstance(stream, trio.SSLStream):
+            await stream.do_handshake()
         if self.raw:
             await self.raw(stream)
             await stream.aclose()
@@ -60,6 +66,7 @@ class Daemon:
 
 @asynccontextmanager
 async def open_daemon(target: Target, *handlers: Handler, raw: Raw | None = None) -> AsyncIterator[Daemon]:
+    listeners: Sequence[trio.abc.Listener[Stream]]
     if target.socket:
         Path(target.socket).unlink(missing_ok=True)
         sock = trio.socket.socket(trio.socket.AF_UNIX)
@@ -67,8 +74,10 @@ async def open_daemon(target: Target, *handlers: Handler, raw: Raw | None = None
         sock.listen(5)
         listeners = [trio.SocketListener(sock)]
     else:
-        listeners = await trio.open_tcp_listeners(target.port, host=target.host)
-        target = Target(host=target.host, port=listeners[0].socket.getsockname()[1], token=target.token)
+        plain = await trio.open_tcp_listeners(target.port, host=target.host)
+        target = attrs.evolve(target, port=plain[0].socket.getsockname()[1])
+        tls = serving(target.ca_file) if target.ca_file else None
+        listeners = [trio.SSLListener(each, tls, https_compatible=True) for each in plain] if tls else plain
     daemon = Daemon(target)
     daemon.handlers, daemon.raw = list(handlers), raw
     async with trio.open_nursery() as nursery:
@@ -77,10 +86,12 @@ async def open_daemon(target: Target, *handlers: Handler, raw: Raw | None = None
         nursery.cancel_scope.cancel()
 
 
-@pytest.fixture(params=["unix", "tcp"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Target:
+@pytest.fixture(params=["unix", "tcp", "tls"])
+def target(request: pytest.FixtureRequest, tmp_path: Path, authority: Authority) -> Target:
     if request.param == "unix":
         return Target(socket=str(tmp_path / "c.sock"), token="cut_1_x")
+    if request.param == "tls":
+        return Target(host="127.0.0.1", port=0, token="cut_1_x", tls=True, ca_file=str(authority.root))
     return Target(host="127.0.0.1", port=0, token="cut_1_x")
 
 
@@ -155,7 +166,7 @@ async def test_a_daemon_that_does_not_come_back_is_told(tmp_path: Path) -> None:
 async def test_without_a_cursor_events_come_from_now_on(target: Target) -> None:
     asked: list[bytes] = []
 
-    async def http_then_websocket(stream: trio.SocketStream) -> None:
+    async def http_then_websocket(stream: Stream) -> None:
         asked.append(await stream.receive_some(65536))
         body = b'{"last_event": 41}'
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -170,7 +181,7 @@ async def test_without_a_cursor_events_come_from_now_on(target: Target) -> None:
 
 
 def refusing(status: int, body: bytes, kind: str, heard: bytearray | None = None) -> Raw:
-    async def raw(stream: trio.SocketStream) -> None:
+    async def raw(stream: Stream) -> None:
         (bytearray() if heard is None else heard).extend(await stream.receive_some(65536))
         head = f"HTTP/1.1 {status} No\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         await stream.send_all(head.encode() + body)
@@ -200,21 +211,21 @@ async def test_a_refusal_after_a_lost_connection_is_told_and_ends_the_events(tar
             await take(stream, 1)
 
 
-async def _hangs_up(stream: trio.SocketStream) -> None:
+async def _hangs_up(stream: Stream) -> None:
     await stream.receive_some(65536)
 
 
-async def _hangs_up_at_once(stream: trio.SocketStream) -> None:
+async def _hangs_up_at_once(stream: Stream) -> None:
     pass
 
 
-async def _speaks_something_else(stream: trio.SocketStream) -> None:
+async def _speaks_something_else(stream: Stream) -> None:
     await stream.send_all(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
     await stream.receive_some(65536)
     await trio.sleep_forever()
 
 
-async def _is_silent(stream: trio.SocketStream) -> None:
+async def _is_silent(stream: Stream) -> None:
     await trio.sleep_forever()
 
 
@@ -262,7 +273,7 @@ async def test_leaving_does_not_wait_for_a_daemon_that_no_longer_reads(
     monkeypatch.setattr(sockets, "GOODBYE_SECONDS", 0.02)
     upgraded = trio.Event()
 
-    async def deaf(stream: trio.SocketStream) -> None:
+    async def deaf(stream: Stream) -> None:
         async with trio.open_nursery() as nursery:
             request = await wrap_server_stream(nursery, stream)
             await request.accept()

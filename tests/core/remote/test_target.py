@@ -29,6 +29,11 @@ def test_the_flag_wins_over_the_environment(tmp_path: Path) -> None:
         ("http://localhost:8000/", "localhost:8000"),
         ("http://[::1]:8000", "[::1]:8000"),
         ("http://127.0.0.1", "127.0.0.1:80"),
+        ("https://127.0.0.1:8443", "127.0.0.1:8443"),
+        ("https://Colony.example.org", "colony.example.org"),
+        ("https://colony.example.org:443/", "colony.example.org"),
+        ("https://colony.example.org:80", "colony.example.org:80"),
+        ("https://[2001:db8::1]", "[2001:db8::1]"),
         ("unix:///run/c.sock", "localhost"),
         ("unix:/run/c.sock", "localhost"),
     ],
@@ -42,7 +47,13 @@ def test_an_address_is_understood(tmp_path: Path, spelled: str, authority: str) 
     [
         "127.0.0.1:8000",
         "localhost:8000",
-        "https://127.0.0.1:8000",
+        "https://",
+        "https://127.0.0.1:0",
+        "https://colony.example.org/api",
+        "https://user:word@colony.example.org",
+        "https://colony example.org",
+        "https://colony.example.org\x1b",
+        "https://cölony.example.org",
         "unix:relative.sock",
         "unix:",
         "http://",
@@ -70,9 +81,23 @@ def test_plain_http_to_another_machine_is_refused_unless_told(tmp_path: Path, ho
     with pytest.raises(NotAllowed) as caught:
         discover(f"http://{host}:8000", environ=environ(tmp_path))
     assert caught.value.code == "plain-http"
+    assert "https://" in caught.value.hint
     assert "ssh" in caught.value.hint
     told = discover(f"http://{host}:8000", environ=environ(tmp_path), plain_http_anywhere=True)
     assert told.token is None
+
+
+def test_https_reaches_another_machine_with_a_token_of_ones_own_and_holds_it_to_a_named_authority(
+    tmp_path: Path,
+) -> None:
+    local_token_path(environ(tmp_path)).write_text("local\n")
+    env = environ(tmp_path, COLONY_SERVER="https://colony.example.org")
+    assert discover(environ=env) == Target(host="colony.example.org", port=443, tls=True)
+    env |= {"COLONY_TOKEN": "afar", "COLONY_CA_FILE": "/root.crt"}
+    found = discover(environ=env)
+    assert found == Target(host="colony.example.org", port=443, tls=True, ca_file="/root.crt", token="afar")
+    assert str(found) == "https://colony.example.org"
+    assert discover("http://127.0.0.1:8000", environ=env).ca_file is None
 
 
 def test_the_token_of_the_local_daemon_is_used_for_this_machine_only(tmp_path: Path) -> None:
