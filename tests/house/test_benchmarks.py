@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+NAMES = ("agents", "house", "isolation", "load", "proxy", "supervision", "terminals", "web", "workspaces")
 ROOT = Path(__file__).resolve().parents[2]
 ONE_FIGURE = """
 import sys
@@ -39,7 +40,11 @@ def test_a_missed_goal_is_marked_and_ends_with_1() -> None:
 def test_an_unknown_name_is_told_those_there_are_and_each_can_be_run() -> None:
     code, text = said("-m", "benchmarks", "nothing")
     assert code == 2
-    assert "house|isolation|load|proxy|supervision|terminals|web|workspaces|all" in text
-    names = "house", "isolation", "load", "proxy", "supervision", "terminals", "web"
-    loads = "".join(f"import benchmarks.{name} as last; last.run\n" for name in names)
+    assert f"python -m benchmarks {'|'.join(NAMES)}|all" in text
+    loads = "".join(f"import benchmarks.{name} as last; last.run\n" for name in NAMES)
     assert said("-c", loads) == (0, "")
+
+
+def test_the_page_of_figures_names_every_benchmark() -> None:
+    page = (ROOT / "docs/figures.md").read_text()
+    assert f"`python -m benchmarks {'|'.join(NAMES)}`" in page
