@@ -82,12 +82,16 @@ def ensure_daemon() -> subprocess.Popen[bytes] | None:
 
 
 def spawn_missing() -> None:
-    """Asks for each colony; those that exist are started if they are down."""
+    """Asks for each colony; those that exist are started if they are down, and made anew where their folder, of another clone, is gone."""
     for name in NAMES:
         try:
             client().send_raw(calls.spawn(name, str(EXAMPLE)))
         except AlreadyExists:
-            client().send_raw(calls.start(name))
+            if Path(client().send_raw(calls.colony(name))["source"]).exists():
+                client().send_raw(calls.start(name))
+            else:
+                client().send_raw(calls.remove(name))
+                client().send_raw(calls.spawn(name, str(EXAMPLE)))
 
 
 def colonies() -> list[dict[str, Any]]:

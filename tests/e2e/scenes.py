@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,10 +86,13 @@ def demo_whose_daemon_is_killed(made: Path) -> None:
 
 
 def demo_beside_a_daemon(made: Path) -> None:
-    """Where a daemon runs the demo uses it, and leaves it running."""
+    """Where a daemon runs the demo uses it, and leaves it running; a colony of a clone that is gone is made anew."""
     env = demo_environment(made)
     served = Shown([".venv/bin/colony", "serve"], made, env)
     served.until("ready in")
+    gone = shutil.copytree(made / "examples/hello-colony", made.parent / "gone")
+    subprocess.run([".venv/bin/colony", "spawn", NAMES[0], "--from", gone], cwd=made, env=env, check=True)
+    shutil.rmtree(gone)
     shown = Shown(["make", "demo"], made, env)
     shown.until("Ctrl-C stops everything")
     assert "A daemon is running already" in shown.text
