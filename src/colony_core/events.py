@@ -136,11 +136,23 @@ class ProjectStateChanged(Event):
 
 @attrs.frozen(kw_only=True)
 class WorkspaceChanged(ColonyEvent):
-    """Something was done to a colony's work: `what` is made, merged, undone, pushed or removed; `detail` says what it was."""
+    """Something was done to a colony's work: `what` is made, described, merged, undone, pushed or removed; `detail` says what it was."""
 
     type_name = "workspace"
     what: str
     detail: str
+
+
+@attrs.frozen(kw_only=True)
+class WorkspaceFailed(ColonyEvent):
+    """What was to be done to a colony's work while nobody waits for the answer has failed: `verb` is describe, merge, undo or push, the
+    rest what a problem would have said."""
+
+    type_name = "workspace_failed"
+    verb: str
+    code: str
+    message: str
+    hint: str
 
 
 @attrs.frozen(kw_only=True)

@@ -221,6 +221,11 @@ HEADERS: Mapping[str, Mapping[str, Any]] = {
         "description": 'Where there is more: `<…>; rel="next"`, the same question behind the last item of this answer.',
         "schema": {"type": "string"},
     },
+    "Preference-Applied": {
+        "description": "`respond-async`: the work is under way, and an event will tell its end.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
     "ETag": {
         "description": "The version of this answer, strong: for `If-None-Match`, and where a change takes it, for `If-Match`.",
         "required": True,
@@ -233,6 +238,14 @@ IDEMPOTENCY: Mapping[str, Any] = {
     "required": False,
     "description": "A fresh key per change: a repetition with the same key and body gets the first answer again for 24 hours.",
     "schema": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+}
+PREFER: Mapping[str, Any] = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`respond-async`: be answered 202 at once. An event of the kind `workspace` tells what was done, or `workspace_failed` "
+    "why it was not. Passed over with `dry_run`.",
+    "schema": {"type": "string"},
 }
 IF_NONE_MATCH: Mapping[str, Any] = {
     "name": "If-None-Match",

@@ -1,6 +1,6 @@
 """The verbs of a Mycelium that the face calls, so that it can stand in front of anything that has them."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Literal, Protocol
 
@@ -150,6 +150,9 @@ class Workspaces(Protocol):
     async def merge(self, colony_id: str, request: MergeRequest) -> MergeView: ...
     async def undo(self, colony_id: str, request: UndoRequest) -> UndoView: ...
     async def push(self, colony_id: str, request: PushRequest) -> PushView: ...
+    async def later(
+        self, colony_id: str, verb: str, work: Callable[[], Awaitable[object]], *, seconds: float
+    ) -> None: ...
 
 
 class House(Protocol):

@@ -18,6 +18,7 @@ from .described import (
     IF_MATCH,
     IF_NONE_MATCH,
     LABELS,
+    PREFER,
     PROBLEM,
     PROBLEMS,
     QUERY_BOUNDS,
@@ -29,7 +30,7 @@ from .described import (
     problem_answer,
 )
 from .event_schemas import event_schemas
-from .routes import Route
+from .routes import Accepted, Route
 
 _REF = "#/components/schemas/{name}"
 _PATH_PART = re.compile(r"<(\w+)>")
@@ -99,6 +100,8 @@ def _operation(route: Route, by_type: Mapping[Any, Any]) -> dict[str, Any]:
         operation["description"] = " ".join(rest.split())
     if route.method == "POST":
         operation["parameters"].append(IDEMPOTENCY)
+    if route.later:
+        operation["parameters"].append(PREFER)
     if route.versioned:
         operation["parameters"].append(IF_MATCH)
     if _is_read(route):
@@ -126,6 +129,9 @@ def _answers(route: Route, by_type: Mapping[Any, Any]) -> dict[str, Any]:
     answers = {
         str(status): {**good, "description": HTTPStatus(status).phrase} for status in (route.status, *route.also)
     }
+    if route.later:
+        begun = {"headers": _headers("Preference-Applied"), "description": HTTPStatus(202).phrase}
+        answers["202"] = {**begun, "content": {"application/json": {"schema": by_type[Accepted]}}}
     if _is_read(route):
         answers["304"] = {"description": HTTPStatus(304).phrase, "headers": _headers(*named)}
     problems = {

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -24,6 +25,8 @@ from .rights import colony_for, require_role
 COMPLETE_SECONDS = 30.0
 """A change that was begun is carried through although the caller has hung up, for so long."""
 
+LATER = "respond-async"
+KEPT_HEADERS = frozenset({"Content-Type", "Location", "Retry-After", "Preference-Applied"})
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 log = logging.getLogger("colony.web")
@@ -58,6 +61,13 @@ Handler = Callable[[House, Call], Awaitable[Any]]
 
 
 @attrs.frozen(kw_only=True)
+class Accepted:
+    """What was asked is under way; events tell of its progress."""
+
+    accepted: bool = True
+
+
+@attrs.frozen(kw_only=True)
 class Route:
     """One operation of the API; its docstring in the document is the handler's.
 
@@ -86,6 +96,8 @@ class Route:
     """A change that takes `If-Match`."""
     seconds: float = COMPLETE_SECONDS
     """How long a change may take, once it was begun."""
+    later: str = ""
+    """The verb of work that may go on without its caller, who prefers that (`Prefer: respond-async`)."""
     browser: bool = False
     """For a browser's session alone."""
     parameters: tuple[Mapping[str, Any], ...] = ()
@@ -113,6 +125,8 @@ def add_route(app: QuartTrio, house: House, route: Route) -> None:
         if route.method != "POST":
             # A removal may wait for long graces; it goes on by itself when its caller has hung up.
             return _written(await route.handler(house, call), route)
+        if route.later and _prefers_later(asked) and not getattr(body, "dry_run", False):
+            return await _carried_through(house, attrs.evolve(route, handler=partial(_begin, route)), call, raw)
         return await _carried_through(house, route, call, raw)
 
     app.add_url_rule(route.rule, route.handler.__name__, view, methods=[route.method])
@@ -162,6 +176,18 @@ def _read_body(asked: Request, raw: bytes, route: Route) -> Any:
     return wire.load_json(raw, route.body)
 
 
+def _prefers_later(asked: Request) -> bool:
+    """RFC 7240; whoever cannot honour a preference passes it over."""
+    given = ",".join(asked.headers.getlist("Prefer")).split(",")
+    return any(each.partition(";")[0].strip().lower() == LATER for each in given)
+
+
+async def _begin(route: Route, house: House, call: Call) -> Reply:
+    work = partial(route.handler, house, call)
+    await house.workspaces.later(call.path["ref"], route.later, work, seconds=route.seconds)
+    return Reply(value=Accepted(), status=202, headers={"Preference-Applied": LATER})
+
+
 async def _carried_through(house: House, route: Route, call: Call, raw: bytes) -> Response:
     """Runs a change to its end although the caller hangs up; a repetition gets the first answer."""
     with trio.CancelScope(shield=True, deadline=trio.current_time() + route.seconds) as scope:
@@ -200,7 +226,7 @@ async def _answered_once(house: House, route: Route, call: Call, key: str, raw: 
 
 
 async def _remember(house: House, key: str, call: Call, keep: Response) -> None:
-    kept = {name: value for name, value in keep.headers.items() if name in ("Content-Type", "Location", "Retry-After")}
+    kept = {name: value for name, value in keep.headers.items() if name in KEPT_HEADERS}
     body = await keep.get_data(as_text=False)
     with trio.CancelScope(shield=True):
         try:

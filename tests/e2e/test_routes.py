@@ -293,10 +293,10 @@ def test_projects_are_added_listed_shown_and_removed(daemon: Daemon, tmp_path: P
 @exercises("create_colony", "repo", "branch", "workspace")
 @exercises("show_diff")
 @exercises("show_history", "after", "limit")
-@exercises("describe_change", "message")
-@exercises("merge_colony", "target", "message", "ff", "dry_run")
-@exercises("undo_change", "all", "to")
-@exercises("push_colony", "branch", "merged")
+@exercises("describe_change", "message", "Prefer")
+@exercises("merge_colony", "target", "message", "ff", "dry_run", "Prefer")
+@exercises("undo_change", "all", "to", "Prefer")
+@exercises("push_colony", "branch", "merged", "Prefer")
 @exercises("remove_colony", "keep_workspace", "discard")
 def test_work_is_made_seen_described_merged_undone_pushed_and_removed(daemon: Daemon, tmp_path: Path) -> None:
     repo = repository(tmp_path / "two")
@@ -333,6 +333,7 @@ def test_work_is_made_seen_described_merged_undone_pushed_and_removed(daemon: Da
     (folder / "work.txt").write_text("3\n")
     ask(daemon, "POST", f"{at}/undo", {"all": True})
     assert (folder / "work.txt").read_text() == "1\n"
+    _later(daemon, at, folder)
     (folder / "work.txt").write_text("4\n")
     lost = ask(daemon, "DELETE", at, expect=409)
     assert (lost["code"], lost["details"]["files"]) == ("work-would-be-lost", ["work.txt"])
@@ -343,6 +344,39 @@ def test_work_is_made_seen_described_merged_undone_pushed_and_removed(daemon: Da
     (Path(daemon.colony("other")["source"]) / "work.txt").write_text("5\n")
     ask(daemon, "DELETE", "/api/colonies/other?discard=other", expect=204)
     assert "refs/colony/other/" in git(shared, "for-each-ref", "refs/colony")
+
+
+def _later(daemon: Daemon, at: str, folder: Path) -> None:
+    """The same verbs for somebody who does not wait for their answers."""
+
+    def later(verb: str, body: Any = None) -> dict[str, Any]:
+        """The event that tells the end."""
+        after = daemon.send(calls.system())["last_event"]
+        assert ask(daemon, "POST", f"{at}/{verb}", body, expect=202, Prefer="respond-async") == {"accepted": True}
+        (event,) = daemon.send(calls.events(after=after, kinds=["workspace"], wait_seconds=60))
+        return {key: event[key] for key in ("type", "colony", "what", "detail", "verb", "code", "hint") if key in event}
+
+    (folder / "later.txt").write_text("1\n")
+    described = later("describe", {"message": "Later\n\nand more"})
+    commit = ask(daemon, "GET", f"{at}/history")[0]["id"][:12]
+    assert described == {
+        "type": "workspace", "colony": "scout", "what": "described", "detail": f"{commit} Later"
+    }  # fmt: skip
+    assert later("merge", {"ff": "auto"})["what"] == "merged"
+    assert later("merge")["detail"] == "nothing into release"
+    assert later("push", {"branch": "later"})["detail"].endswith(" to later")
+    (folder / "later.txt").write_text("2\n")
+    assert later("undo")["what"] == "undone"
+    assert (folder / "later.txt").read_text() == "1\n"
+    failed = later("push", {"branch": "release", "merged": False})
+    assert (failed["type"], failed["verb"], bool(failed["code"] and failed["hint"])) == (
+        "workspace_failed",
+        "push",
+        True,
+    )
+    tried = ask(daemon, "POST", f"{at}/merge", {"dry_run": True}, Prefer="respond-async")
+    assert tried["outcome"] == "nothing", "what a dry run finds is in its answer"
+    assert ask(daemon, "POST", f"{at}/describe", {"message": ""}, expect=202, Prefer="wait=5, Respond-Async; x=1")
 
 
 @exercises("stop_colony", "grace")

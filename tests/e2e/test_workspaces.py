@@ -94,6 +94,20 @@ def test_a_conflict_is_shown_and_work_is_not_lost_by_a_slip(daemon: Daemon, repo
     daemon.cli("rm", "one", "--yes")
 
 
+def test_who_does_not_wait_for_a_merge_or_a_push_hears_of_its_end(daemon: Daemon, repo: Path) -> None:
+    daemon.cli("spawn", "one", "--repo", str(repo), "--workspace", "git")
+    (Path(daemon.colony("one")["source"]) / "b.txt").write_text("work\n")
+    assert "colony events -f --colony one" in daemon.cli("merge", "one", "--no-wait").stderr
+    shared = daemon.state / "repos/app/repo.git"
+    daemon.until(lambda: "b.txt" in git(shared, "ls-tree", "--name-only", "main"), "it is merged")
+    assert daemon.cli("push", "one", "--no-wait", "-q", "--branch", "elsewhere").stdout == "one\n"
+    daemon.until(lambda: "elsewhere" in git(repo, "branch", "--list", "elsewhere"), "it is pushed")
+    told = daemon.cli("events", "--kind", "workspace").stdout
+    assert (told.count("merged"), told.count("pushed")) == (1, 1)
+    assert "leave --dry-run or --no-wait away" in daemon.cli("merge", "one", "--no-wait", "--dry-run", check=2).stderr
+    daemon.cli("rm", "one", "--yes", "--discard", "one")
+
+
 def slow_git(folder: Path) -> Path:
     """A folder with a git that takes its time wherever a file says so."""
     program = folder / "bin" / "git"

@@ -1,7 +1,7 @@
 """A colony's work: look at it, name it, merge it, take it back, push it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,9 +10,13 @@ from colony_cli.forms import ASKS, RESULT, TABLE, Nearest, colony_argument, comm
 from colony_cli.tables import Cell, Column
 from colony_cli.views import since
 from colony_cli.words import clean, clean_log, plural
-from colony_core.errors import WrongState
+from colony_core.errors import Invalid, WrongState
+
+if TYPE_CHECKING:
+    from colony_core.remote import Call
 
 ID_LETTERS = 12
+no_wait = click.option("--no-wait", is_flag=True, help="return at once; colony events tells how it ends")
 FAST_FORWARD = ("auto", "only", "never")
 
 
@@ -83,13 +87,18 @@ def describe_command(run: Run, name: str | None, *, message: str) -> None:
 @click.option("-m", "--message", metavar="TEXT", help="for what was not committed, and for the merge")
 @click.option("--ff", type=Nearest(FAST_FORWARD), default="auto", metavar="F", help="fast-forward: auto, only, never")
 @click.option("--dry-run", is_flag=True, help="only try it")
+@no_wait
 def merge_command(
-    run: Run, name: str | None, *, target: str | None, message: str | None, ff: str, dry_run: bool
+    run: Run, name: str | None, *, target: str | None, message: str | None, ff: str, dry_run: bool, no_wait: bool
 ) -> int:
     """Merge a colony's work; with conflicts nothing is moved, and they are shown."""
 
+    if dry_run and no_wait:
+        raise Invalid("wrong-use", "what a dry run finds is in its answer", "leave --dry-run or --no-wait away")
+
     def ask(ref: str) -> Any:
-        return run.ask(run.calls.merge(ref, target=target, message=message, ff=ff, dry_run=dry_run), patience=None)
+        call = run.calls.merge(ref, target=target, message=message, ff=ff, dry_run=dry_run)
+        return _begun(run, call, ref) if no_wait else run.ask(call, patience=None)
 
     try:
         view = run.named(name, ask)
@@ -97,6 +106,8 @@ def merge_command(
         if error.code == "merge-conflict" and run.tells_steps:
             _conflicts(run, error.details.get("conflicts", ()))
         raise
+    if no_wait:
+        return 0
     run.output.result(view, lambda: _merged(run, view), name="commit")
     return 1 if view["outcome"] == "conflicts" else 0
 
@@ -130,11 +141,25 @@ def undo_command(run: Run, name: str | None, *, everything: bool, to: str | None
 @colony_argument
 @click.option("--branch", metavar="B", help="where to (default: colony/NAME)")
 @click.option("--merged", is_flag=True, help="the branch that it was merged into, as that is now")
-def push_command(run: Run, name: str | None, *, branch: str | None, merged: bool) -> None:
+@no_wait
+def push_command(run: Run, name: str | None, *, branch: str | None, merged: bool, no_wait: bool) -> None:
     """Push a colony's work to its project's origin."""
-    view = run.named(name, lambda ref: run.ask(run.calls.push(ref, branch=branch, merged=merged), patience=None))
+
+    def ask(ref: str) -> Any:
+        call = run.calls.push(ref, branch=branch, merged=merged)
+        return _begun(run, call, ref) if no_wait else run.ask(call, patience=None)
+
+    view = run.named(name, ask)
+    if no_wait:
+        return
     told = f"{view['commit'][:ID_LETTERS]} is at {clean(view['branch'])} of {clean(view['url'])}"
     run.output.result(view, lambda: run.output.line(told), name="commit")
+
+
+def _begun(run: Run, call: "Call", ref: str) -> None:
+    view = {**run.ask(call.without_waiting()), "colony": ref}
+    told = f"under way; how it ends: colony events -f --colony {clean(ref)} --kind workspace"
+    run.output.result(view, lambda: run.output.note(told), name="colony")
 
 
 def _diff(run: Run, view: Mapping[str, Any], *, stat: bool) -> None:

@@ -234,6 +234,8 @@ class Client:
             headers["Content-Type"] = "application/json"
         if call.if_match is not None:
             headers["If-Match"] = f'"{call.if_match}"'
+        if call.later:
+            headers["Prefer"] = "respond-async"
         if call.method == "POST":
             headers["Idempotency-Key"] = call.idempotency_key or os.urandom(16).hex()
         return headers

@@ -37,6 +37,9 @@ class Call:
     if_match: str | None = None
     """The version that must be in force, else nothing is done (`changed-meanwhile`)."""
 
+    later: bool = False
+    """The daemon may answer before it is done, as `without_waiting` says."""
+
     @property
     def url(self) -> str:
         """Path and query, as they stand in the request line."""
@@ -45,6 +48,10 @@ class Call:
     def with_key(self, key: str) -> "Call":
         """The same request, to be carried out once however often it is sent."""
         return attrs.evolve(self, idempotency_key=key)
+
+    def without_waiting(self) -> "Call":
+        """The same request, answered at once with `{"accepted": true}`; events tell how it ends. For describe, merge, undo and push."""
+        return attrs.evolve(self, later=True, reply=None)
 
 
 def next_call(call: Call, link: str) -> Call | None:

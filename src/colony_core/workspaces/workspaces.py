@@ -7,6 +7,7 @@ The file is long because every verb that others have of workspaces stands in it,
 """
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,11 +20,11 @@ import trio
 from colony_core import clock
 from colony_core.bus import Bus
 from colony_core.config import Config
-from colony_core.errors import AlreadyExists, Broken, NotFound, WrongState
-from colony_core.events import WorkspaceChanged
+from colony_core.errors import AlreadyExists, Broken, ColonyError, LimitReached, NotFound, TooSlow, WrongState
+from colony_core.events import WorkspaceChanged, WorkspaceFailed
 from colony_core.processes import KeeperLost
 from colony_core.store import Store
-from colony_core.supervision import DynamicSupervisor
+from colony_core.supervision import ChildSpec, DynamicSupervisor, Restart, Status
 from colony_core.views import (
     CommitView,
     DiffView,
@@ -56,6 +57,9 @@ from .work import Work
 Kind = Literal["auto", "jj", "git"]
 logger = logging.getLogger("colony.workspaces")
 
+MOST_LATER = 8
+"""Pieces of work on one workspace that are under way, or wait for it, while nobody waits for their answers."""
+
 
 class Workspaces:
     """Projects, and the workspace of every colony that has one; `colony_id` is the colony's everywhere."""
@@ -79,9 +83,15 @@ class Workspaces:
         self._get_keeper = get_keeper
         self._records: dict[str, WorkspaceRecord] = {}
         self._locks: dict[str, trio.Lock] = {}
+        self._later: Counter[str] = Counter()
+        self._supervisor: DynamicSupervisor
 
     async def restore(self, supervisor: DynamicSupervisor) -> None:
-        """Takes up what is recorded, and ends what a killed daemon's programs are still doing. `supervisor` is where clones run."""
+        """Takes up what is recorded, and ends what a killed daemon's programs are still doing.
+
+        `supervisor` is where clones run, and what is done later.
+        """
+        self._supervisor = supervisor
         await end_leftovers(await self._get_keeper())
         self._records = {record.colony_id: record for record in await self._store.read(records.all_workspaces)}
         await self.projects.restore(supervisor)
@@ -251,14 +261,17 @@ class Workspaces:
     async def describe(self, colony_id: str, message: str) -> CommitView:
         """Gives the newest change a message; what is not committed is by that. Raises WrongState (`nothing-to-describe`)."""
         async with self._at_work(colony_id) as work:
-            return await work.describe(message)
+            described = await work.describe(message)
+        self._tell(work.record, "described", f"{described.id[:12]} {described.message.partition(chr(10))[0]}")
+        return described
 
     async def merge(self, colony_id: str, request: MergeRequest) -> MergeView:
         """Merges the colony's work into its target, or another branch; what is not committed is, before. Raises WrongState."""
         async with self._at_work(colony_id) as work, self.projects.lock(work.record.project):
             merged = await work.merge(request)
-        if not request.dry_run and merged.outcome != "nothing":
-            self._tell(work.record, "merged", f"{merged.commit[:12]} into {merged.target}")
+        if not request.dry_run:
+            nothing = merged.outcome == "nothing"
+            self._tell(work.record, "merged", f"{'nothing' if nothing else merged.commit[:12]} into {merged.target}")
         return merged
 
     async def undo(self, colony_id: str, request: UndoRequest) -> UndoView:
@@ -274,6 +287,51 @@ class Workspaces:
             pushed = await work.push(request)
         self._tell(work.record, "pushed", f"{pushed.commit[:12]} to {pushed.branch}")
         return pushed
+
+    async def later(self, colony_id: str, verb: str, work: Callable[[], Awaitable[object]], *, seconds: float) -> None:
+        """Begins one of these verbs, given as `work`, and returns; an event tells how it ends (WorkspaceFailed: how it failed).
+
+        It goes on whoever asked, is given up after `seconds`, or when the daemon ends. Raises WrongState where the colony has no
+        workspace to work in, LimitReached where much is to be done later already.
+        """
+        record = self._made(colony_id)
+        if self._later[colony_id] >= MOST_LATER:
+            raise LimitReached(
+                "too-much-to-do",
+                f"{MOST_LATER} pieces of work on “{record.colony}” wait already",
+                f"wait for their end: colony events -f --colony {record.colony} --kind workspace",
+            )
+        run = partial(self._do_later, record, verb, work, seconds)
+        name = f"{verb} {record.colony}"  # no project's: it has a space
+        await self._supervisor.start_child(ChildSpec(id=name, run=run, restart=Restart.TEMPORARY, grace=10.0))
+
+    async def _do_later(
+        self,
+        record: WorkspaceRecord,
+        verb: str,
+        work: Callable[[], Awaitable[object]],
+        seconds: float,
+        *,
+        status: Status,
+    ) -> None:
+        self._later[record.colony_id] += 1
+        status.started()
+        failed: ColonyError | None = _given_up(verb, "the daemon ended first")
+        try:
+            with trio.move_on_after(seconds) as scope:
+                await work()
+                failed = None
+            if scope.cancelled_caught:
+                failed = _given_up(verb, f"it did not end within {seconds:.0f} s")
+        except ColonyError as error:
+            failed = error
+        except Exception:
+            logger.exception("%s of %s failed", verb, record.colony)
+            failed = Broken("internal-error", f"Colony made a mistake with this {verb}", "look into the daemon's log")
+        finally:
+            self._later -= Counter((record.colony_id,))  # and forgets it with the last
+            if failed is not None:
+                self._tell_failure(record, verb, failed)
 
     # ---- its end
 
@@ -353,14 +411,17 @@ class Workspaces:
     @asynccontextmanager
     async def _at_work(self, colony_id: str) -> AsyncIterator[Work]:
         async with self._lock(colony_id):
-            record = self._record(colony_id)
-            if not record.is_made:
-                raise WrongState(
-                    "workspace-not-ready",
-                    f"the workspace of “{record.colony}” is not made yet",
-                    f"colony start {record.colony}",
-                )
-            yield self._work(record)
+            yield self._work(self._made(colony_id))
+
+    def _made(self, colony_id: str) -> WorkspaceRecord:
+        record = self._record(colony_id)
+        if not record.is_made:
+            raise WrongState(
+                "workspace-not-ready",
+                f"the workspace of “{record.colony}” is not made yet",
+                f"colony start {record.colony}",
+            )
+        return record
 
     def _record(self, colony_id: str) -> WorkspaceRecord:
         if colony_id not in self._records:
@@ -401,6 +462,23 @@ class Workspaces:
                 colony=record.colony, colony_id=record.colony_id, owner=record.owner, what=what, detail=detail
             )
         )
+
+    def _tell_failure(self, record: WorkspaceRecord, verb: str, error: ColonyError) -> None:
+        self._bus.publish(
+            WorkspaceFailed(
+                colony=record.colony,
+                colony_id=record.colony_id,
+                owner=record.owner,
+                verb=verb,
+                code=error.code,
+                message=error.message,
+                hint=error.hint,
+            )
+        )
+
+
+def _given_up(verb: str, why: str) -> ColonyError:
+    return TooSlow("given-up", f"{verb} was given up: {why}", "look how far it came: colony history")
 
 
 def _is_used(record: WorkspaceRecord) -> bool:

@@ -8,7 +8,7 @@ from colony_core.access import ALL_ROLES, CHANGING, PEOPLE
 from colony_core.views import ReloadView, ShutdownRequest, SystemView
 from colony_web.house import House
 from colony_web.rights import visible
-from colony_web.routes import Call, Route
+from colony_web.routes import Accepted, Call, Route
 
 
 @attrs.frozen(kw_only=True)
@@ -17,13 +17,6 @@ class TreeView:
 
     text: str
     tree: dict[str, Any]
-
-
-@attrs.frozen(kw_only=True)
-class Accepted:
-    """What was asked is under way; events tell of its progress."""
-
-    accepted: bool = True
 
 
 async def show_system(house: House, call: Call) -> SystemView:

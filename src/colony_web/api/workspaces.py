@@ -93,6 +93,7 @@ def _change(
         body_required=needed,
         returns=returns,
         seconds=seconds,
+        later=verb,
         tag="workspaces",
         roles=CHANGING,
         problems=(404, 409, 422, 503),
