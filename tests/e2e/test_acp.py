@@ -44,12 +44,17 @@ def test_an_agent_edits_asks_and_is_answered_from_inside_the_cell(acp: Daemon) -
 
 def test_a_killed_daemon_leaves_no_agent_and_the_next_one_goes_on(acp: Daemon) -> None:
     with_claude(acp, "one")
-    sleeping = {"text": "long", "tool": "Bash", "input": {"command": "echo $$ >pid; exec sleep 600", "timeout": 600000}}
-    acp.cli("instruct", "one", "--backend", "acp", "--permissions", "all", steps(sleeping, {"text": "never"}))
+    sleeping = {
+        "text": "long",
+        "tool": "Bash",
+        "input": {"command": "[ -e go ] || { echo $$ >pid; exec sleep 600; }", "timeout": 600000},
+    }
+    acp.cli("instruct", "one", "--backend", "acp", "--permissions", "all", steps(sleeping, {"text": "at last"}))
     pid = acp.folder / "app-one/pid"
     acp.until(lambda: pid.exists() and pid.read_text().strip() != "", "its tool runs")
     before = agent_of(acp, "one")
     acp.kill()
+    (acp.folder / "app-one/go").touch()
     acp.start()
     after = rests(acp, "one")
     assert (after["state"], after["session"]) == ("done", before["session"])
