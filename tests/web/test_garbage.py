@@ -3,6 +3,7 @@
 import gc
 import socket
 import struct
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from contextlib import contextmanager
 import pytest
 import trio
 import trio.testing
+
+from colony_core.supervision import ChildSpec, open_supervisor
+from colony_web.daemon import FULL_PASS_SECONDS, collect_old
 
 from .test_fanout import upgrade
 from .test_terminals import PATH, PATIENCE_SECONDS, Place, place
@@ -25,6 +29,27 @@ ASKED = {
     "events": (b"GET /api/events/stream HTTP/1.1", 200),
 }
 SOCKETS = {"events by socket": "/ws", "a command": "/api/colonies/hello/exec", "a terminal": ""}
+
+
+class Circle:
+    """Holds itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+async def test_what_grew_old_before_it_was_garbage_is_taken_away_all_the_same(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    circle = Circle()
+    gc.collect()  # it is among the oldest now
+    seen = weakref.ref(circle)
+    del circle
+    async with open_supervisor([ChildSpec(id="collector", run=collect_old)]):
+        gc.collect(1)
+        assert seen() is not None
+        await trio.sleep(FULL_PASS_SECONDS + 1)
+        assert seen() is None
 
 
 @contextmanager
