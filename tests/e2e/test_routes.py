@@ -545,7 +545,9 @@ async def test_a_terminal_is_opened_shown_and_closed(daemon: Daemon, hello: dict
             ask(daemon, "DELETE", f"/api/colonies/hello/terminals/{view['id']}", expect=204)
             while not isinstance(await terminal.receive(), TerminalEnd):
                 pass
-    several = [ask(daemon, "POST", "/api/colonies/hello/terminals", expect=201)["id"] for _ in range(2)]
+    several = [
+        ask(daemon, "POST", "/api/colonies/hello/terminals", {"command": ["cat"]}, expect=201)["id"] for _ in range(2)
+    ]
     [first] = ask(daemon, "GET", "/api/colonies/hello/terminals?limit=1")
     behind = urllib.parse.quote(f"{first['opened_at']} {first['id']}")
     [second] = ask(daemon, "GET", f"/api/colonies/hello/terminals?after={behind}")

@@ -33,6 +33,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 MANIFEST = """
 [services.talk]
 command = "echo hello; exec sleep 6000"
+[terminal]
+command = ["cat"]
 """
 EXAMPLES = 15
 SEQUENCES, STEPS = 10, 6
