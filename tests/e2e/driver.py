@@ -179,6 +179,12 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def logged_lines(daemon: Daemon) -> list[dict[str, Any]]:
+    """The lines of the daemon's own log; no JSON is the greeting, and no line yet is what stands behind the last end of one."""
+    whole = (daemon.folder / "daemon.log").read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+
+
 def log_numbers(daemon: Daemon, colony: str, service: str) -> list[int]:
     """The numbers that a counting service has printed, as the log has them."""
     page = daemon.send(calls.logs(colony, limit=10_000, services=[service]))

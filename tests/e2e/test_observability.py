@@ -1,14 +1,12 @@
 """What the daemon tells of itself: its own log, and the name of a request from the command to the log line."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from colony_core.remote import calls
 
-from .driver import Daemon
+from .driver import Daemon, logged_lines
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -16,12 +14,6 @@ pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 def until_told(daemon: Daemon, words: str) -> None:
     """Returns when a line of the log has these words; a request's is written just after its answer."""
     daemon.until(lambda: words in (daemon.folder / "daemon.log").read_text(), words)
-
-
-def logged(daemon: Daemon) -> list[dict[str, Any]]:
-    """The lines of the daemon's own log; what is no JSON is the greeting, on its stdout."""
-    lines = (daemon.folder / "daemon.log").read_text().splitlines()
-    return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 def test_a_request_bears_one_name_from_the_command_to_the_log(tmp_path: Path) -> None:
@@ -33,7 +25,7 @@ def test_a_request_bears_one_name_from_the_command_to_the_log(tmp_path: Path) ->
         name = told.partition(": ")[2]
         assert "answered by: unix:" in refused.stderr
         until_told(daemon, name)
-        (line,) = [line for line in logged(daemon) if line.get("request_id") == name]
+        (line,) = [line for line in logged_lines(daemon) if line.get("request_id") == name]
         assert line.pop("at").endswith("Z")
         assert line.pop("seconds") > 0
         assert line.pop("bytes") > 0
@@ -51,7 +43,7 @@ def test_a_line_says_what_a_request_was_about_be_it_a_colony_or_not(tmp_path: Pa
         daemon.spawn("app", "[services]\n")
         key = daemon.send(calls.mint_token("laptop"))["id"]
         until_told(daemon, f"key {key}")
-        told = {(line.get("route"), line["target"]) for line in logged(daemon) if "target" in line}
+        told = {(line.get("route"), line["target"]) for line in logged_lines(daemon) if "target" in line}
         assert told == {("/api/colonies", "app"), ("/api/tokens", f"key {key}")}
 
 
@@ -60,7 +52,7 @@ def test_the_log_follows_the_settings_without_a_restart(tmp_path: Path) -> None:
     settings = Path(daemon.environment["COLONY_CONFIG"])
     with daemon.running():
         daemon.send(calls.system())
-        assert logged(daemon) == []
+        assert logged_lines(daemon) == []
         settings.write_text('[log]\nlevel = "info"\nformat = "text"\n')
         assert daemon.cli("reload").stdout == "in force: log.format, log.level\n"
         daemon.send(calls.system())

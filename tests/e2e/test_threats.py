@@ -18,7 +18,7 @@ from colony_core.naming import NAME_PATTERN
 from colony_core.remote import calls
 
 from .api import UPGRADE, Api, log_in
-from .driver import Daemon
+from .driver import Daemon, logged_lines
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -41,10 +41,8 @@ def api(daemon: Daemon) -> Api:
 
 def logged(daemon: Daemon, route: str) -> str:
     """The daemon's log, which has told of requests for this route."""
-    text = (daemon.folder / "daemon.log").read_text()
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    assert route in {line.get("route") for line in lines}
-    return text
+    assert route in {line.get("route") for line in logged_lines(daemon)}
+    return (daemon.folder / "daemon.log").read_text()
 
 
 def audited(daemon: Daemon) -> list[dict[str, Any]]:

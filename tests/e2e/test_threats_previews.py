@@ -18,7 +18,7 @@ from tests.core.colonies.browsers import Page, open_page
 from colony_core.remote import calls
 
 from .api import Api, log_in
-from .driver import COLONY, PATIENCE_SECONDS, Daemon
+from .driver import COLONY, PATIENCE_SECONDS, Daemon, logged_lines
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -285,9 +285,7 @@ async def attack(page: Page, daemon: Daemon, api: str, preview: str) -> None:
         assert await page.run(SOCKET.format(path)) == "refused"
     assert await page.run(FRAME) == "apart"
     assert await page.run(WINDOW) == "apart"
-    refused = [
-        json.loads(line) for line in (daemon.folder / "daemon.log").read_text().splitlines() if '"request"' in line
-    ]
+    refused = [line for line in logged_lines(daemon) if line["message"] == "request"]
     writes = [
         line for line in refused if line["method"] == "POST" and line["route"] == "other" and line["status"] == 403
     ]
