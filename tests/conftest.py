@@ -19,6 +19,7 @@ PROGRAMS = (
     ("jj", "jj", "scripts/get-jj --git"),
     ("pebble", "pebble", "apt install pebble"),
     ("sshd", "sshd", "apt install openssh-server"),
+    ("tmux", "tmux", "apt install tmux"),
 )
 NAMED = (
     ("claude", "COLONY_TESTS_CLAUDE", "claude", "npm install @anthropic-ai/claude-code"),

@@ -95,7 +95,7 @@ def test_a_socket_in_a_folder_of_many_draws_no_program_and_no_log_there(colony: 
     assert {each.stat().st_mode & 0o777 for each in (own, own / "bin", own / "tools")} == {0o700}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.root  # nobody else can give a folder away
 def test_a_folder_of_somebody_else_is_not_taken_for_programs(tmp_path: Path) -> None:
     place = hld_place({"HOME": str(tmp_path)})
     hld_daemon.prepare(place)

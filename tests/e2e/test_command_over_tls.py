@@ -1,7 +1,6 @@
 """`colony` from afar through a real Caddy with TLS, as docs/previews.md says: lists, streams, commands, terminals, and what is refused."""
 
 import json
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -142,7 +141,7 @@ def test_a_command_gets_its_input_and_gives_its_output_and_its_code(afar: Afar) 
     assert said == "trouble\n"
 
 
-@pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux as the terminal: apt install tmux")
+@pytest.mark.tmux
 def test_a_terminal_is_attached_to_and_outlives_the_daemon_behind_the_front(afar: Afar) -> None:
     with open_tmux(afar.environment) as tmux:
         tmux.line("colony attach den")

@@ -16,11 +16,7 @@ from colony_core.remote import calls
 from .driver import COLONY, Daemon, alive
 from .screen import Tmux, open_tmux
 
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux as the terminal: apt install tmux"),
-]
+pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.tmux]
 
 SHELL = '[terminal]\ncommand = ["env", "PS1=inner$ ", "bash", "--norc", "--noprofile"]\n'
 

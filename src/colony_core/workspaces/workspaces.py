@@ -325,7 +325,7 @@ class Workspaces:
                 failed = _given_up(verb, f"it did not end within {seconds:.0f} s")
         except ColonyError as error:
             failed = error
-        except Exception:
+        except Exception:  # a mistake of ours: nobody waits for the answer, so the event must tell of it, too
             logger.exception("%s of %s failed", verb, record.colony)
             failed = Broken("internal-error", f"Colony made a mistake with this {verb}", "look into the daemon's log")
         finally:
