@@ -362,7 +362,7 @@ def test_10_a_login_link_is_good_once_and_no_secret_is_in_an_address_or_a_log(tm
 # ---- 13: paths in names
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.text(min_size=1, max_size=40)
     | st.sampled_from(["..", ".", "../x", "a/../b", "/etc", "a\x00b", "~root", "A", "con."])
@@ -429,7 +429,7 @@ def test_19_what_an_agent_says_forges_no_line_of_a_log(daemon: Daemon, api: Api)
     assert "\x1b" not in log
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.sampled_from(["path", "query", "header", "body", "name", "cookie", "id"]),
     st.sampled_from(["GET", "POST", "DELETE"]),

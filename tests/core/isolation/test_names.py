@@ -34,7 +34,7 @@ def test_nameservers_are_read_as_the_resolver_does(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_resolv_conf_of_any_bytes_names_addresses_or_nothing(tmp_path: Path, lines: bytes) -> None:
     conf = tmp_path / "resolv.conf"
     conf.write_bytes(lines + b"\nnameserver 192.0.2.1\n")

@@ -30,7 +30,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(actions=ACTIONS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_the_store_holds_what_a_dict_would_hold(tmp_path: Path, empty: Path, actions: list[object]) -> None:
     path = tmp_path / "s.db"
     for old in tmp_path.iterdir():
