@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import colony_core.processes
 from colony_core.errors import AlreadyExists, WrongState
@@ -88,7 +89,7 @@ async def test_a_killed_daemon_costs_no_pid_and_no_line(place: Any) -> None:
             assert (process.pid, process.running, process.label) == (first.service, True, "web")
             seen = (await keeper.log_book(place.log.directory).read()).last
             await place.line(keeper, str(seen + 50))
-            await process.stop(grace=5)
+            await process.stop(grace=60)
             page = await keeper.log_book(place.log.directory).read(0, limit=10**6)
             assert len(page.lines) > 50
             assert [line.seq for line in page.lines] == list(range(1, len(page.lines) + 1))
@@ -130,8 +131,10 @@ async def test_a_daemon_killed_while_it_stops_a_service_does_not_stop_the_stoppi
         process = await keeper.start(place.shell("web.1", script))
         await place.line(keeper, "up")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(process.stop, grace=0.3))
+            nursery.start_soon(partial(process.stop, grace=1000))
             await place.line(keeper, "asked")
+            nursery.start_soon(partial(process.stop, grace=0.3))
+            await trio.testing.wait_all_tasks_blocked()  # both requests are on their way
             nursery.cancel_scope.cancel()
     await place.until(lambda: not is_alive(process.pid))
     async with place.open() as keeper:

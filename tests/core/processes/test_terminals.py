@@ -83,8 +83,12 @@ async def test_keys_that_signal_work_and_so_does_job_control(
 
 async def test_a_resize_is_seen_by_the_program_and_by_every_viewer(opened: Any, place: Any, look: Any) -> None:
     async with opened() as keeper:
-        script = "trap 'stty size' WINCH; stty size; while :; do sleep 0.01; done"
-        await keeper.start(place.on_terminal("t.1", "sh", "-c", script))
+        source = (  # each size is told once, however the signals fall together
+            "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])\ntold = None\n"
+            "while True:\n    size = os.get_terminal_size()\n    if size != told: print(size.lines, size.columns, flush=True)\n"
+            "    told = size\n    signal.sigwait([signal.SIGWINCH])\n"
+        )
+        await keeper.start(place.on_terminal("t.1", "python3", "-S", "-c", source))
         async with look(keeper, "t.1", size=TerminalSize(30, 100)) as first:
             await first.until("30 100\n")
             async with look(keeper, "t.1", size=WIDE) as second:
@@ -179,7 +183,7 @@ async def test_a_program_that_does_not_read_is_waited_for_without_holding_up_its
 
 async def test_a_terminal_that_nobody_uses_is_ended(opened: Any, place: Any, look: Any) -> None:
     async with opened() as keeper:
-        idle = OnTerminal(idle=1.0)
+        idle = OnTerminal(idle=5.0)  # and no less, so that it is looked at in time
         process = await keeper.start(place.on_terminal("t.1", "bash", "--norc", "-i", terminal=idle))
         async with look(keeper, "t.1") as screen:
             later = await keeper.start(place.on_terminal("t.2", "bash", "--norc", "-i", terminal=idle))
@@ -196,10 +200,11 @@ async def test_stopping_hangs_up_and_takes_the_whole_tree(
         process = await keeper.start(place.on_terminal("t.1", "bash", "--norc", "--noprofile"))
         async with look(keeper, "t.1") as screen:
             await screen.until("$ ")
-            await screen.type("setsid sleep 1000 & echo pid-$!.\r")
+            await screen.type("(setsid sleep 1000 & echo pid-$!.)\r")
             await screen.until(lambda: re.search(r"pid-\d+\.", screen.shown))
             stray = int(re.findall(r"pid-(\d+)\.", screen.shown)[0])
-            exited = await process.stop(grace=30)
+            assert is_alive(stray)
+            exited = await process.stop(grace=60)
             assert exited.code != -signal.SIGKILL, "an interactive shell ignores SIGTERM, but not SIGHUP"
             await screen.until(lambda: screen.ended)
             assert not is_alive(stray)
@@ -279,13 +284,15 @@ async def test_nonsense_from_a_viewer_ends_its_view_alone(place: Any, look: Any)
         assert process.running
 
 
-async def test_a_killed_daemon_costs_a_terminal_nothing(place: Any, look: Any) -> None:
+async def test_a_killed_daemon_costs_a_terminal_nothing(place: Any, look: Any, tmp_path: Path) -> None:
+    go = tmp_path / "go"
     async with place.open() as keeper:
         process = await keeper.start(place.on_terminal("t.1", "sh"))
         async with look(keeper, "t.1") as screen:
-            await screen.type("echo before-$((1)); sleep 0.2; echo meanwhile-$((2))\r")
+            await screen.type(f"echo before-$((1)); until [ -e {go} ]; do sleep 0.01; done; echo meanwhile-$((2))\r")
             await screen.until("before-1\n")
             left_at = screen.at
+    go.touch()
     async with place.open() as keeper:
         [found] = keeper.processes()
         assert (found.pid, found.on_terminal, found.running) == (process.pid, True, True)
@@ -336,7 +343,7 @@ async def test_descriptors_of_ended_terminals_are_given_back(place: Any, look: A
         for number in range(5):
             process = await keeper.start(place.on_terminal(f"t.{number}", "sh"))
             async with look(keeper, process.key), look(keeper, process.key) as screen:
-                await process.stop(grace=5)
+                await process.stop(grace=60)
                 await screen.until(lambda screen=screen: screen.ended)
             await keeper.forget(process.key)
         await place.until(lambda: held() == before)

@@ -2,38 +2,47 @@
 
 import contextlib
 import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 import trio
 import trio.testing
 
-from colony_core.processes import kill_leftovers
+from colony_core.processes import kill_leftovers, open_inline_keeper
+from colony_core.processes.keeper import children, tree
 
 DAEMONISE = "import os, sys, signal, time\n" + (
     "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "said, says = os.pipe()\n"
     "def spawn(deep):\n"
     "    if os.fork() == 0:\n"
     "        os.setsid()\n"
     "        if deep:\n"
     "            spawn(False); os._exit(0)\n"
     "        print('daemon', os.getpid(), flush=True)\n"
+    "        os.write(says, b'x')\n"
     "        time.sleep(1000)\n"
     "spawn(True); spawn(False)\n"
+    "os.read(said, 1), os.read(said, 1)\n"
     "print('main', os.getpid(), flush=True)\n"
 )
+"""Starts two daemons, and goes on when both are there."""
 
 
 async def daemons(place: Any, keeper: Any, count: int) -> list[int]:
     """The pids that the last process has printed."""
     pids: list[int] = []
-    async with contextlib.aclosing(keeper.log_book(place.log.directory).follow()) as lines:
-        async for line in lines:
-            pids.append(int(line.text.split()[1]))
-            if len(pids) == count:
-                return pids
+    with trio.fail_after(60):
+        async with contextlib.aclosing(keeper.log_book(place.log.directory).follow()) as lines:
+            async for line in lines:
+                pids.append(int(line.text.split()[1]))
+                if len(pids) == count:
+                    return pids
     raise AssertionError
 
 
@@ -61,7 +70,7 @@ async def test_another_keepers_process_of_the_same_key_is_left_alone(place: Any,
     async with place.open() as ours, other.open() as theirs:
         spared = await theirs.start(other.python("web.1", "import time; time.sleep(1000)"))
         stopped = await ours.start(place.python("web.1", "import time; time.sleep(1000)"))
-        assert (await stopped.stop(grace=5)).code == -15
+        assert (await stopped.stop(grace=60)).code == -15
         assert is_alive(spared.pid)
         await theirs.shutdown(grace=5)
 
@@ -85,8 +94,11 @@ async def test_what_gave_up_every_mark_is_gone_with_the_keeper(place: Any, is_al
     await place.until(lambda: not is_alive(pid))
 
 
-async def test_leftovers_that_obey_end_without_waiting_for_the_kill(place: Any, is_alive: Any) -> None:
-    async with place.open() as keeper:
+async def test_leftovers_that_obey_end_without_waiting_for_the_kill(
+    place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "LEFTOVER_GRACE_SECONDS", 60.0)
+    async with open_inline_keeper(state_dir=place.state_dir) as keeper:
         loop = "(trap 'echo bye; exit' TERM; echo ready; touch up; while :; do sleep 0.01; done) &"
         source = f"cd {place.state_dir}; {loop} until [ -e up ]; do sleep 0.01; done; exit 1"
         exited = await (await keeper.start(place.shell("web.1", source))).wait()
@@ -102,7 +114,9 @@ async def test_a_stopped_process_group_can_be_stopped(place: Any) -> None:
     async with place.open() as keeper:
         process = await keeper.start(place.shell("web.1", "trap 'exit 6' TERM; echo up; kill -STOP $$; sleep 1000"))
         await place.line(keeper, "up")
-        assert (await process.stop(grace=10)).code == 6
+        stat = Path(f"/proc/{process.pid}/stat")
+        await place.until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+        assert (await process.stop(grace=60)).code == 6
 
 
 async def test_a_second_stop_may_shorten_the_grace(place: Any) -> None:
@@ -122,7 +136,7 @@ async def test_siblings_and_strangers_are_left_alone(place: Any, is_alive: Any) 
         async with place.open() as keeper:
             sibling = await keeper.start(place.launch("api.1", "sleep", "1000"))
             process = await keeper.start(place.launch("web.1", "sleep", "1000"))
-            await process.stop(grace=5)
+            await process.stop(grace=60)
             assert sibling.running
             assert is_alive(sibling.pid)
             assert stranger.poll() is None
@@ -171,6 +185,7 @@ async def test_leftovers_are_found_by_key(place: Any, is_alive: Any) -> None:
     )
     other = subprocess.Popen(["sleep", "1000"])  # noqa: ASYNC220
     try:
+        await place.until(lambda: b"prc-test-key" in _read(f"/proc/{child.pid}/environ"))  # it is being born till then
         assert await kill_leftovers(keys=["prc-test-key"], grace=0) == ()
         assert child.wait() == -9
         assert other.poll() is None
@@ -180,3 +195,37 @@ async def test_leftovers_are_found_by_key(place: Any, is_alive: Any) -> None:
     finally:
         other.kill()
         other.wait()
+
+
+def test_who_is_born_while_all_are_looked_at_is_seen_although_its_parent_dies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, born = tree.read_stat, []
+    parent = subprocess.Popen(
+        ["sh", "-c", "read go; sleep 1000 >&- & echo $!"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+    def read_stat(pid: int) -> list[bytes] | None:
+        if pid == parent.pid and not born:  # it was listed, and dies before anybody has looked at it
+            born.append(int(parent.communicate(b"go\n")[0]))
+        return real(pid)
+
+    monkeypatch.setattr(tree, "read_stat", read_stat)
+    seen = tree.ProcessTable().look().by_pid
+    os.kill(born[0], signal.SIGKILL)
+    assert seen.keys() & {parent.pid, *born} == set(born)
+
+
+def test_a_process_that_has_no_environment_yet_is_asked_for_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen(["sleep", "1000"], env={"COLONY_PROCESS": "prc-test-born"})
+    try:
+        while not _read(f"/proc/{child.pid}/environ"):
+            time.sleep(0.005)
+        table = tree.ProcessTable()
+        with monkeypatch.context() as early:
+            early.setattr(tree, "_read", lambda path, _: b"" if path.endswith("environ") else _read(path))
+            assert table.look().by_pid[child.pid].tags == tree.Tags()
+        assert table.look().by_pid[child.pid].tags == tree.Tags("prc-test-born", None)
+    finally:
+        child.kill()
+        child.wait()

@@ -13,6 +13,8 @@ from typing import NamedTuple
 PROCESS_TAG = "COLONY_PROCESS"
 KEEPER_TAG = "COLONY_KEEPER"
 _ENVIRON_BYTES_MAX = 4 * 1024 * 1024
+_KERNEL_THREAD = 0x00200000
+_ROUNDS_MAX = 5
 
 
 class Tags(NamedTuple):
@@ -71,7 +73,14 @@ class ProcessTable:
         self._tags: dict[tuple[int, int], Tags] = {}
 
     def look(self) -> Snapshot:
-        seen = [process for name in os.listdir("/proc") if name.isdigit() and (process := self._look_at(int(name)))]
+        """Everybody there is. Reading takes a while, in which some die and leave a child that was not listed: it is read as well."""
+        looked: dict[int, Seen | None] = {}
+        for _ in range(_ROUNDS_MAX):
+            new = [pid for name in os.listdir("/proc") if name.isdigit() and (pid := int(name)) not in looked]
+            if not new:
+                break
+            looked.update((pid, self._look_at(pid)) for pid in new)
+        seen = [process for process in looked.values() if process is not None]
         alive = {(process.pid, process.started) for process in seen}
         for gone in self._tags.keys() - alive:
             del self._tags[gone]
@@ -84,7 +93,7 @@ class ProcessTable:
         started = int(fields[19])
         tags = self._tags.get((pid, started))
         if tags is None:
-            tags = read_tags(pid)
+            tags = Tags() if int(fields[6]) & _KERNEL_THREAD else read_tags(pid)
             if tags is not None:
                 self._tags[pid, started] = tags
         return Seen(
@@ -99,9 +108,9 @@ def read_stat(pid: int) -> list[bytes] | None:
 
 
 def read_tags(pid: int) -> Tags | None:
-    """The tags in a process's environment; None when it cannot be read."""
+    """The tags in a process's environment; None when it cannot be read, or not yet: in the middle of an exec it is empty."""
     data = _read(f"/proc/{pid}/environ", _ENVIRON_BYTES_MAX)
-    if data is None:
+    if not data:
         return None
     if b"COLONY_" not in data:
         return Tags()
