@@ -63,7 +63,7 @@ async def kept_in(folder: Path, *, keep: int = 1000, running: bool = True) -> As
 
 async def told(log: Journal, upto: int) -> None:
     """Returns when number `upto` was told."""
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         async with aclosing(log.listen(log.last)) as batches:  # type: ignore[type-var]
             while log.last < upto:
                 await anext(batches)
@@ -240,7 +240,7 @@ async def test_while_the_store_refuses_events_are_told_and_then_kept_after_all(t
 
 async def until_settled(folder: Path) -> None:
     """Returns when no numbers are set aside any more."""
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         while int((folder / "events.ceiling").read_bytes()):
             await trio.sleep(0.01)
 

@@ -13,6 +13,7 @@ import pytest
 
 from colony_core.tools import BRIDGE
 
+HANGS_AFTER = 120.0
 CALL = {"method": "tools/call", "params": {"name": "services"}}
 START = """
 import sys
@@ -48,11 +49,11 @@ class Daemon:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(f"\0{name}")
         self.listener.listen()
-        self.listener.settimeout(20)
+        self.listener.settimeout(HANGS_AFTER)
 
     def accept(self) -> None:
         self.connection, _ = self.listener.accept()
-        self.connection.settimeout(20)
+        self.connection.settimeout(HANGS_AFTER)
         self.lines = self.connection.makefile("rw")
 
     def hear(self) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def name() -> str:
 
 
 @contextmanager
-def started(name: str, patience: float = 30.0) -> Iterator[Agent]:
+def started(name: str, patience: float = HANGS_AFTER) -> Iterator[Agent]:
     agent = Agent(name, patience)
     try:
         yield agent
@@ -98,7 +99,7 @@ def test_it_carries_what_is_said_and_ends_with_the_agent(name: str) -> None:
         daemon.say(id=1, result={"text": "é" * 300_000})
         assert agent.hear()["result"]["text"] == "é" * 300_000
         agent.stdin.close()
-        assert agent.process.wait(20) == 0
+        assert agent.process.wait(HANGS_AFTER) == 0
     daemon.die()
 
 
@@ -112,7 +113,7 @@ def test_an_agent_that_says_no_more_still_gets_its_answers(name: str) -> None:
         assert daemon.hear()["id"] == "x"
         daemon.say(id="x", result={})
         assert agent.hear()["id"] == "x"
-        assert agent.process.wait(20) == 0
+        assert agent.process.wait(HANGS_AFTER) == 0
     daemon.die()
 
 
@@ -154,7 +155,7 @@ def test_where_no_daemon_comes_the_agent_is_told(name: str) -> None:
         agent.say(id=1, **CALL)
         assert "nobody answers for this colony" in agent.hear()["error"]["message"]
         agent.stdin.close()
-        assert agent.process.wait(20) == 0
+        assert agent.process.wait(HANGS_AFTER) == 0
 
 
 def test_it_ends_when_nobody_reads_any_more(name: str) -> None:
@@ -164,7 +165,7 @@ def test_it_ends_when_nobody_reads_any_more(name: str) -> None:
         daemon.accept()
         daemon.hear()
         agent.stdout.close()
-        assert agent.process.wait(20) == 0
+        assert agent.process.wait(HANGS_AFTER) == 0
         assert daemon.lines.readline() == "", "and the daemon hears it: a question that it asked is void"
     daemon.die()
 

@@ -33,7 +33,7 @@ class Agent:
         await self.stream.send_all(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
 
     async def hear(self) -> dict[str, Any]:
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             while b"\n" not in self._rest:
                 data = await self.stream.receive_some()
                 assert data, "it hung up"
@@ -47,6 +47,14 @@ class Agent:
         answer = await self.hear()
         assert answer["id"] == "a"
         return answer.get("result", answer.get("error"))
+
+    async def line(self, service: str) -> str:
+        """The only line of a service's log, as soon as it is there: what runs need not have said its first word."""
+        with trio.fail_after(120):
+            while (text := (await self.call("logs", service=service))[0]) == "no lines":
+                await trio.sleep(0.01)
+        (line,) = text.splitlines()
+        return line
 
     async def call(self, name: str, **arguments: Any) -> tuple[str, bool]:
         result = await self.ask("tools/call", name=name, arguments=arguments)
@@ -116,13 +124,12 @@ async def test_a_service_is_started_awaited_and_stopped(tmp_path: Path) -> None:
         assert await agent.call("logs") == ("no lines", True)
         started = json.loads((await agent.call("start_service", service="idle"))[0])
         assert started["state"] == "ready"
+        number, text = (await agent.line("idle")).split(" ", 1)
+        assert text == "idle out: here"
         again = json.loads((await agent.call("start_service", service="idle"))[0])
         assert again["pid"] == started["pid"], "what runs is left alone"
         assert json.loads((await agent.call("stop_service", service="idle"))[0])["state"] == "stopped"
         assert json.loads((await agent.call("stop_service", service="idle"))[0])["state"] == "stopped"
-        (line,) = (await agent.call("logs", service="idle"))[0].splitlines()
-        number, text = line.split(" ", 1)
-        assert text == "idle out: here"
         assert await agent.call("logs", after=int(number)) == ("no lines", True)
         rows = [(each.command, each.status, each.who, each.person, each.source) for each in await audited(house)]
         who = f"colony:{house.colony('one').id}"
@@ -179,7 +186,7 @@ async def test_what_binds_the_agent_is_for_a_person_to_apply(tmp_path: Path, edi
         assert [(each.status, each.code) for each in await audited(house)] == [(403, "needs-a-person")]
         await house.apply("one")
         colony = house._colonies.find("one")
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             while "sleep 601" not in colony.service("idle").view().command:
                 await colony.any_service_change()
 
