@@ -21,7 +21,8 @@ from .cell import Cell, Step
 from .kernel import OWN_NAMESPACE, Kernel
 
 IF_INET6 = Path("/proc/net/if_inet6")
-UP_SECONDS = 1.0
+UP_SECONDS = 10.0
+"""On a busy machine the kernel's worker that says so may come late."""
 UP_PAUSE_SECONDS = 0.001
 QUIET_IPV6 = "net/ipv6/conf/default/disable_ipv6"
 """Interfaces made from now on have no IPv6: no link-local address, no solicitations. Loopback exists already and keeps ::1."""

@@ -11,7 +11,7 @@ import trio
 from colony_core.isolation import Cell, Isolation, firewall
 from colony_core.isolation.rootless import ambient_for_child
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 120.0
 
 
 async def eventually(reached: Callable[[], bool], what: str) -> None:

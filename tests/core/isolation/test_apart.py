@@ -23,5 +23,5 @@ def test_on_a_host_of_its_own(scene: str) -> None:
     if scene == "an_ordinary_user" and os.geteuid() != 0:
         own = []
     command = [*own, sys.executable, "-P", str(Path(apart.__file__)), scene]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr + done.stdout

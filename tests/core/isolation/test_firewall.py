@@ -31,7 +31,7 @@ async def call(cell: Cell, address: str, port: int) -> str:
     """What is heard from inside a cell at an address outside it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = trio.socket.from_stdlib_socket(await cell.socket(family, socket.SOCK_STREAM))
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         try:
             await sock.connect((address, port))
         except BaseException:
@@ -79,7 +79,7 @@ async def test_a_resolver_of_the_host_may_be_asked(pair: tuple[Isolation, Cell, 
         await resolver.bind((ant.gateway, 53))
         with trio.socket.from_stdlib_socket(await ant.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asker:
             await asker.sendto(b"who?", (ant.gateway, 53))
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 question, address = await resolver.recvfrom(100)
                 await resolver.sendto(b"me", address)
                 assert (question, await asker.recv(100)) == (b"who?", b"me")
@@ -96,12 +96,18 @@ async def test_what_is_sent_in_anothers_name_is_dropped_and_counted(pair: tuple[
         await liar.bind((bee.address, 0))
         await liar.sendto(b"I am bee", (ant.gateway, 53))
         await liar.sendto(b"I am bee", (ant.gateway, 53))
+        with trio.fail_after(60):  # on a busy machine packets wait in the kernel as well
+            while "counter packets 2" not in await dropped(walls):
+                await trio.sleep(0.01)
         with pytest.raises(BlockingIOError):
             honest._sock.recv(100)  # type: ignore[attr-defined]
+
+
+async def dropped(walls: Isolation) -> str:
+    """The rule that drops what comes in another's name."""
     listed = await walls.run_in_thread(nft, "list", "ruleset")
-    dropped = [line for line in listed.splitlines() if "fib saddr" in line]
-    assert len(dropped) == 1
-    assert "counter packets 2" in dropped[0]
+    (rule,) = (line for line in listed.splitlines() if "fib saddr" in line)
+    return rule
 
 
 async def make_outside(walls: Isolation, cell: Cell) -> None:
@@ -116,7 +122,7 @@ async def test_the_outside_is_reached_by_nat_and_cannot_call_in(pair: tuple[Isol
     with trio.socket.from_stdlib_socket(await world.socket()) as server:
         await server.bind(LISTEN_ALL)
         server.listen(1)
-        with trio.socket.from_stdlib_socket(await ant.socket()) as sock, trio.fail_after(20):
+        with trio.socket.from_stdlib_socket(await ant.socket()) as sock, trio.fail_after(60):
             await sock.connect((world.address, 4001))
             accepted, (seen_as, _) = await server.accept()
             accepted.close()

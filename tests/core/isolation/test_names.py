@@ -102,7 +102,7 @@ async def ask(cell: Cell, question: bytes, server: str = "127.0.0.1") -> bytes:
     with trio.socket.from_stdlib_socket(await cell.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
         await sock.connect((server, 53))
         await sock.send(question)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             return await sock.recv(5000)
 
 
@@ -117,7 +117,7 @@ async def test_a_question_by_tcp_is_answered_too(cell: Cell) -> None:
         await stream.send_all(struct.pack(">H", len(QUESTION)) + QUESTION)
         expected = struct.pack(">H", len(QUESTION) + 11) + QUESTION + b" 192.0.2.80"
         answer = b""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while len(answer) < len(expected):
                 answer += await stream.receive_some(1000)
     assert answer == expected
@@ -168,7 +168,7 @@ async def test_a_resolver_that_does_not_answer_harms_nobody(walls: Isolation) ->
             for _ in range(3):
                 async with await cell.connect(53) as stream:
                     await stream.send_all(struct.pack(">H", len(QUESTION)) + QUESTION)
-                    with trio.fail_after(20):
+                    with trio.fail_after(60):
                         assert b"".join([part async for part in stream]) == b""
             nursery.cancel_scope.cancel()
 
@@ -215,7 +215,7 @@ async def test_a_colonys_own_names_are_answered_inside_and_all_others_by_the_hos
         async with await cell.connect(53) as stream:
             for asked, expected in ((question("api"), said[-4:]), (QUESTION, b"2.80"), (question("api"), said[-4:])):
                 await stream.send_all(struct.pack(">H", len(asked)) + asked)
-                with trio.fail_after(20):
+                with trio.fail_after(60):
                     size = struct.unpack(">H", await stream.receive_some(2))[0]
                     assert (await stream.receive_some(size))[-4:] == expected
         nursery.cancel_scope.cancel()
@@ -261,7 +261,7 @@ async def test_an_edited_resolv_conf_is_followed(walls: Isolation, monkeypatch: 
         await nursery.start(partial(serve_names, cell, lambda: servers, lookup=known))
         assert (await ask(cell, question("api"), "192.0.2.7"))[-4:] == socket.inet_aton("10.9.9.9")
         servers[:] = ["192.0.2.8", "127.0.0.53"]
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while await is_local(cell, "192.0.2.7") or not await is_local(cell, "192.0.2.8"):
                 await trio.sleep(0.01)
             while {(found.address, found.port) for found in await cell.listeners()} != {
@@ -276,11 +276,11 @@ async def test_an_edited_resolv_conf_is_followed(walls: Isolation, monkeypatch: 
 @pytest.mark.kernel
 async def test_an_address_that_nobody_renews_is_given_back_by_the_kernel(walls: Isolation) -> None:
     async with walls.open_cell("hello") as cell:
-        await cell.own("192.0.2.7", seconds=1)
         await cell.own("192.0.2.8", seconds=1)
         await cell.own("192.0.2.8", seconds=3600)
-        assert await is_local(cell, "192.0.2.7")
         with trio.fail_after(60):
+            while not await is_local(cell, "192.0.2.7"):
+                await cell.own("192.0.2.7", seconds=1)
             while await is_local(cell, "192.0.2.7"):
                 await trio.sleep(0.05)
         assert await is_local(cell, "192.0.2.8"), "it was renewed"
@@ -315,13 +315,14 @@ async def test_an_icmp_error_of_an_earlier_answer_is_passed_over() -> None:
         await questions.connect(place := asker.getsockname())
         asker.close()
         await questions.send(b"an answer that nobody takes")
+        await trio.lowlevel.wait_readable(questions)  # the error is there, which stays so until it is taken
         with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
             await asker.bind(place)
             await asker.connect(questions.getsockname())
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(names._serve_udp, questions, desk())
                 await asker.send(question("api"))
-                with trio.fail_after(20):
+                with trio.fail_after(60):
                     assert (await asker.recv(5000))[-4:] == socket.inet_aton("10.9.9.9")
                 nursery.cancel_scope.cancel()
 

@@ -58,7 +58,7 @@ async def test_news_that_was_lost_is_looked_up(walls: Isolation, monkeypatch: py
         walls._builder.delete_link(at.ifindex)
     netlink.transact(walls._builder.routing, request, cable.requests)
     os.close(namespace)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await looked.wait()
     async with walls.open_cell("hello", slot=5) as cell:
         assert cell.slot != 5, "a cable that somebody made unheard"

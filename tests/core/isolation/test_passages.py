@@ -90,7 +90,7 @@ async def reaches(cell: Cell, address: str, kind: str, port: int = 4001) -> bool
         raw = await cell.socket(family, types[kind])
     with trio.socket.from_stdlib_socket(raw) as sock:
         try:
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 await sock.connect((address, port if kind != "icmp" else 0))
                 data = b"hello" if kind != "icmp" else struct.pack(">BBHHH", 128 if ":" in address else 8, 0, 0, 0, 1)
                 while True:  # the kernel tells refusals of packets no more often than it likes to (icmp_ratelimit)
@@ -173,7 +173,7 @@ async def talking(source: Cell, target: Cell, port: int = 4001) -> AsyncIterator
 
 async def heard(stream: trio.SocketStream) -> None:
     await stream.send_all(b"still there?")
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         assert await stream.receive_some(100) == b"still there?"
 
 
@@ -206,7 +206,7 @@ async def test_a_closed_port_of_a_linked_colony_says_so_at_once(walls: Isolation
     async with walls.open_cell("ant") as ant, walls.open_cell("bee") as bee:
         await walls.allow([Passage("ant", "bee", 4001)])
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            with pytest.raises(ConnectionRefusedError), trio.fail_after(20):
+            with pytest.raises(ConnectionRefusedError), trio.fail_after(60):
                 await knock(await ant.socket(socket.AF_INET, kind), bee.address)
 
 
@@ -227,7 +227,7 @@ async def test_a_passage_follows_its_colonies_through_ends_and_new_addresses(wal
         old, slot = bee.address, bee.slot
         await walls.destroy(bee)
         assert "elements" not in await walls.run_in_thread(nft, "list", "ruleset"), "closed with the cell"
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while (stranger := await walls.build("stranger", slot=slot)).slot != slot:
                 await walls.destroy(stranger)
                 await trio.sleep(0.01)

@@ -4,7 +4,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -34,16 +34,21 @@ def another_thread() -> Iterator[None]:
 
 def children() -> set[str]:
     """The processes that this one has to wait for."""
-    return {child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()}
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found.update((task / "children").read_text().split())
+    return found
 
 
 @pytest.mark.kernel
 def test_the_mode_that_works_is_found_and_the_trial_leaves_nothing(tmp_path: Path) -> None:
     namespaces = {kind: os.stat(f"/proc/self/ns/{kind}").st_ino for kind in ("net", "mnt", "user")}
-    before = children(), len(os.listdir("/proc/self/fd"))
+    before, open_before = children(), len(os.listdir("/proc/self/fd"))
     assert choose_mode() in (RIGHT_MODE, Mode.AMBIENT)
     assert {kind: os.stat(f"/proc/self/ns/{kind}").st_ino for kind in namespaces} == namespaces
-    assert (children(), len(os.listdir("/proc/self/fd"))) == before
+    assert children() <= before
+    assert len(os.listdir("/proc/self/fd")) == open_before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,7 +78,7 @@ def test_a_new_interpreter_that_takes_too_long_is_ended(monkeypatch: pytest.Monk
     monkeypatch.setattr(trial, "TRY_SECONDS", 0.05)
     with another_thread():
         assert "took longer than 0.05 s" in trial.try_mode(RIGHT_MODE).reason
-    assert children() == before
+    assert children() <= before
 
 
 def test_a_user_is_told_of_the_way_without_root_and_root_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,6 @@ def test_from_a_cell_to_the_world(scene: str) -> None:
     command = [*own, sys.executable, "-P", "-m", f"{PACKAGE.name}.ways_out", scene]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr + done.stdout
