@@ -213,8 +213,8 @@ class Watch:
         used, booked = self._use(), self._booked
         if used == booked:
             return
-        self._booked = used
         await self._session.book(self._allowance.use(used), worked=self._worked_before + self._worked)
+        self._booked = used
         if (used.usd, used.tokens, used.turns) != (booked.usd, booked.tokens, booked.turns):
             await self._session.feed.tell(self._session.whose, usage_line(used.usd, used.turns, used.tokens))
 

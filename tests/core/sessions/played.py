@@ -8,6 +8,8 @@ import trio
 from colony_core.backends import ApprovalAsked, ApprovalVoided, Ended, Happening, Health, Job, Started
 from colony_core.errors import NotFound
 
+PATIENCE_SECONDS = 120.0
+
 
 class Scene:
     """One run, seen from the agent's side."""
@@ -63,8 +65,13 @@ class PlayedBackend:
 
     async def scene(self) -> Scene:
         """The next run that begins."""
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_SECONDS):
             return await self._scenes.receive()
+
+    @property
+    def begun(self) -> int:
+        """Runs that have begun and that nobody has taken up as a scene."""
+        return self._scenes.statistics().current_buffer_used
 
     async def check(self, environment: Mapping[str, str]) -> Health:
         await trio.lowlevel.checkpoint()

@@ -11,7 +11,7 @@ from colony_core.mycelium import Mycelium
 from colony_core.sessions.questions import MOST_OPEN
 from colony_core.views import AgentView, Decision
 
-from .played import PlayedBackend, Scene
+from .played import PATIENCE_SECONDS, PlayedBackend, Scene
 from .test_sessions import house_at, instructed, lines_of, reached, spawned
 
 
@@ -19,7 +19,7 @@ async def at_work(house: Mycelium, agent: PlayedBackend) -> Scene:
     await instructed(house)
     scene = await agent.scene()
     await scene.begin()
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_SECONDS):
         while house.sessions.view("hello").session is None:
             await house.bus.beyond(house.bus.last_seq)
     return scene
@@ -67,7 +67,7 @@ async def test_the_agent_works_again_only_when_all_that_it_asks_is_answered(tmp_
             nursery.start_soon(asked, house)
             await reached(house, "waiting")
             await scene.say(ApprovalAsked(id="q", tool="Bash", kind="execute", input={"command": "make"}))
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE_SECONDS):
                 while len(view.approvals if (view := house.sessions.view("hello")) else ()) < 2:
                     await house.bus.beyond(house.bus.last_seq)
             with pytest.raises(WrongState, match="asks 2"):
@@ -155,7 +155,7 @@ async def test_no_key_of_the_agent_s_stands_in_what_it_asks_or_reports(tmp_path:
 
 
 async def waiting(house: Mycelium, number: int) -> AgentView:
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE_SECONDS):
         while len((view := house.sessions.view("hello")).approvals) < number:
             await house.bus.beyond(house.bus.last_seq)
     return view
@@ -176,7 +176,7 @@ async def test_an_agent_may_have_so_many_open_questions_and_no_more(tmp_path: Pa
                 await asked(house)
             assert caught.value.code == "too-many-questions"
             await scene.say(ApprovalAsked(id="more", tool="Bash", kind="execute", input={"command": "make all"}))
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE_SECONDS):
                 await scene.answered.wait()
             assert scene.answers == {"more": (False, f"{MOST_OPEN} questions of yours wait for an answer already")}
             assert ("decision", "denied Bash: make all") in await lines_of(house)

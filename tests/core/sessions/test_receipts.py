@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from colony_core.errors import Broken, Invalid
 from colony_core.sessions.receipts import verdict
 from colony_core.views import CheckView
 
-from .played import PlayedBackend
+from .played import PATIENCE_SECONDS, PlayedBackend
 from .test_sessions import house_at, instructed, lines_of, reached, spawned
 
 OUTCOMES = ("passed", "failed", "too-slow", "broken")
@@ -98,17 +99,29 @@ async def test_the_daemon_runs_the_checks_itself_when_the_agent_says_done(tmp_pa
         assert ("receipt", "with-gaps: lint did not pass, which is not required") in await lines_of(house)
 
 
-async def test_a_check_that_takes_too_long_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+@pytest.fixture
+def hasty_clock() -> trio.testing.MockClock:
+    """Time as it is, until the test lets an hour go by."""
+    return trio.testing.MockClock(rate=1.0)
+
+
+async def test_a_check_that_takes_too_long_is_ended_with_all_that_it_started(
+    tmp_path: Path, hasty_clock: trio.testing.MockClock
+) -> None:
     agent = PlayedBackend()
-    slow = '[checks]\nslow = { command = "echo $$ >pid; sleep 600 & wait", timeout = "700ms" }'
+    slow = '[checks]\nslow = { command = "echo $$ >pid; sleep 6000 & wait", timeout = "1h" }'
     async with house_at(tmp_path, agent) as house:
         await spawned(house, tmp_path, agent=slow)
         await instructed(house)
         await (await agent.scene()).say(Ended(outcome="done"))
+        told = tmp_path / "home-hello/pid"
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not (told.exists() and (pid := told.read_text().strip())):
+                await trio.sleep(0.01)
+        hasty_clock.jump(3600)
         receipt = (await reached(house, "done")).receipt
         assert receipt is not None
         assert (receipt.verdict, receipt.checks[0].outcome) == ("not-verified", "too-slow")
-        pid = (tmp_path / "home-hello/pid").read_text().strip()
         assert not Path(f"/proc/{pid}").exists()
 
 

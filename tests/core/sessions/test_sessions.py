@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,10 +26,12 @@ from colony_core.backends import (
 from colony_core.errors import ColonyError, Invalid, NotFound, WrongState
 from colony_core.errors import LimitReached as Refused
 from colony_core.mycelium import Mycelium
+from colony_core.sessions.pauses import SLACK_SECONDS
+from colony_core.sessions.session import Session
 from colony_core.testing import fake_walls, open_test_house, wait_for
 from colony_core.views import AgentSettings, AgentView, Decision, NewColony, NewInstruction
 
-from .played import PlayedBackend, Scene
+from .played import PATIENCE_SECONDS, PlayedBackend, Scene
 
 MANIFEST = """
 [colony]
@@ -64,7 +67,7 @@ async def instructed(house: Mycelium, text: str = "add a login", name: str = "he
 
 
 async def reached(house: Mycelium, state: str, name: str = "hello") -> AgentView:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_SECONDS):
         while (view := house.sessions.view(name)).state != state:
             await house.bus.beyond(house.bus.last_seq)
     return view
@@ -197,7 +200,7 @@ async def test_an_interrupted_agent_is_idle_and_its_outcome_is_kept(tmp_path: Pa
         await scene.begin()
         await scene.say(Text(text="half of it"))
         await house.sessions.interrupt("hello", by="ada")
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_SECONDS):
             await scene.interrupted.wait()
         await scene.say(Ended(outcome="failed", code="error", text="half done"))
         view = await reached(house, "idle")
@@ -264,7 +267,7 @@ async def test_what_goes_without_asking_is_a_setting(tmp_path: Path, permissions
             await reached(house, "waiting")
             assert scene.answers == {}
         else:
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE_SECONDS):
                 await scene.answered.wait()
             assert scene.answers == {"q": (True, "")}
 
@@ -319,7 +322,7 @@ async def test_an_agent_that_takes_too_long_is_interrupted_and_has_failed(tmp_pa
         await spawned(house, tmp_path, agent='timeout = "500ms"')
         await instructed(house)
         scene = await agent.scene()
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_SECONDS):
             await scene.interrupted.wait()
         await scene.say(Ended(outcome="stopped"))
         view = await reached(house, "failed")
@@ -336,13 +339,13 @@ async def test_the_time_of_an_instruction_goes_on_under_the_next_daemon(
         await spawned(house, tmp_path, agent='timeout = "1h"')
         await instructed(house)
         await (await agent.scene()).begin()
-        with trio.fail_after(20):
-            while not _worked(tmp_path):
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not _known(tmp_path, WORKED):
                 await trio.sleep(0.01)
-    _worked(tmp_path, "update sessions set worked = 3600")
+    _known(tmp_path, WORKED, "update sessions set worked = 3600")
     async with house_at(tmp_path, agent) as house:
         scene = await agent.scene()
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_SECONDS):
             await scene.interrupted.wait()
         await scene.say(Ended(outcome="stopped"))
         assert (await reached(house, "failed")).code == "agent-timed-out"
@@ -362,20 +365,24 @@ async def test_a_pause_does_not_begin_the_time_of_an_instruction_again(tmp_path:
         await scene.begin()
         await scene.say(LimitReached(text="limit", until=0.0), Ended(outcome="failed", code="limit"))
         scene = await agent.scene()
-        before = _worked(tmp_path)
+        before = _known(tmp_path, WORKED)
         assert before > 0
         await scene.say(Ended(outcome="done"))
         await reached(house, "done")
-        assert _worked(tmp_path) > before
+        assert _known(tmp_path, WORKED) > before
 
 
-def _worked(tmp_path: Path, change: str = "") -> float:
-    """What the store knows of the seconds of the only session."""
+WORKED = "select worked from sessions"
+MINUTES = "select coalesce(sum(minutes), 0) from agent_spendings"
+
+
+def _known(tmp_path: Path, what: str, change: str = "") -> float:
+    """What the store knows of the time of the only session."""
     with closing(sqlite3.connect(next(tmp_path.rglob("colony.db")))) as database:
         if change:
             database.execute(change)
             database.commit()
-        found: float = database.execute("select worked from sessions").fetchone()[0]
+        found: float = database.execute(what).fetchone()[0]
     return found
 
 
@@ -388,7 +395,7 @@ async def test_a_budget_warns_at_80_percent_and_interrupts_at_100(tmp_path: Path
         assert scene.job.cost_limit == 1.0
         await scene.say(Usage(cost_usd=0.85, turns=1), Text(text="on"))
         await scene.say(Usage(cost_usd=1.02, turns=2))
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_SECONDS):
             await scene.interrupted.wait()
         await scene.say(Ended(outcome="stopped", text="half of it"))
         view = await reached(house, "failed")
@@ -443,7 +450,7 @@ async def test_work_that_ends_by_itself_after_its_time_is_done(tmp_path: Path) -
         await spawned(house, tmp_path, agent='timeout = "100ms"')
         await instructed(house)
         scene = await agent.scene()
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_SECONDS):
             await scene.interrupted.wait()
         await scene.say(Ended(outcome="done", text="It is done."))
         assert (await reached(house, "done")).result == "It is done."
@@ -500,14 +507,54 @@ async def test_the_minutes_of_an_agent_that_tells_no_usage_are_known_to_the_next
         await spawned(house, tmp_path)
         await instructed(house)
         await (await agent.scene()).begin()
-        with trio.fail_after(20):
-            while house.sessions.view("hello").minutes < 0.001:
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not _known(tmp_path, MINUTES):
                 await trio.sleep(0.01)
     async with house_at(tmp_path, agent) as house:
         await agent.scene()
         assert house.sessions.view("hello").minutes > 0
 
 
+async def test_what_was_used_while_a_person_is_asked_is_written_down_however_often_the_store_was_too_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing more is used meanwhile, and time stands still, so that nothing else would bring it about."""
+    monkeypatch.setattr("colony_core.sessions.run.LOOK_SECONDS", 0.01)
+    real, slow, tried = Session.book, [True], [0]
+
+    async def book(session: Session, *given: Any, **more: Any) -> None:
+        tried[0] += 1
+        if slow[0]:
+            await trio.sleep_forever()
+        await real(session, *given, **more)
+
+    agent = PlayedBackend()
+    async with house_at(tmp_path, agent) as house:
+        await spawned(house, tmp_path)
+        monkeypatch.setattr(Session, "book", book)
+        await instructed(house)
+        scene = await agent.scene()
+        await scene.say(ApprovalAsked(id="q", tool="Bash", input={"command": "x"}, kind="execute"))
+        await reached(house, "waiting")
+        await scene.say(Usage(cost_usd=0.5, turns=1))
+        with trio.fail_after(PATIENCE_SECONDS):
+            while not house.sessions.view("hello").cost_usd:
+                await trio.sleep(0.01)
+            tried[0] = 0
+            while tried[0] < 3:
+                await trio.sleep(0.01)
+            slow[0] = False
+            while not _known(tmp_path, "select coalesce(sum(usd), 0) from agent_spendings"):
+                await trio.sleep(0.01)
+
+
+@pytest.fixture
+def one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No day ends while the test runs."""
+    monkeypatch.setattr("colony_core.sessions.purses.DAY_SECONDS", 1e12)
+
+
+@pytest.mark.usefixtures("one_day")
 async def test_agents_that_begin_together_cannot_overspend_the_day(tmp_path: Path) -> None:
     """Each sets a share aside before it begins; who finds nothing left is told so before anything is spent."""
     agent = PlayedBackend()
@@ -522,9 +569,12 @@ async def test_agents_that_begin_together_cannot_overspend_the_day(tmp_path: Pat
             await instructed(house, name="three")
 
 
-async def test_a_limit_of_the_account_pauses_all_its_agents_and_the_work_goes_on_by_itself(tmp_path: Path) -> None:
-    from colony_core import clock
-
+async def test_a_limit_of_the_account_pauses_all_its_agents_and_the_work_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wall clock stands still until both are seen to wait."""
+    at = [1_800_000_000.0]
+    monkeypatch.setattr("colony_core.sessions.pauses.clock", SimpleNamespace(unix_now=lambda: at[0]))
     agent = PlayedBackend()
     async with house_at(tmp_path, agent) as house:
         await spawned(house, tmp_path, "one")
@@ -532,22 +582,29 @@ async def test_a_limit_of_the_account_pauses_all_its_agents_and_the_work_goes_on
         await instructed(house, name="one")
         scene = await agent.scene()
         await scene.begin()
-        until = clock.unix_now() + 1.0
+        until = at[0] + 1.0
         await scene.say(LimitReached(text="usage limit", until=until), Ended(outcome="failed", code="limit"))
-        with trio.fail_after(10):
-            while house.sessions.view("one").paused_until is None:
-                await house.bus.beyond(house.bus.last_seq)
+        await waits_for_its_account(house, "one")
         await instructed(house, name="two")
+        await waits_for_its_account(house, "two")
+        assert agent.begun == 0
+        at[0] = until + SLACK_SECONDS
         names = set()
         for _ in range(2):
             again = await agent.scene()
-            assert clock.unix_now() >= until
             names.add((again.job.colony, again.job.resume))
             assert again.job.instruction.endswith("add a login")
             await again.say(Ended(outcome="done"))
         assert names == {("one", "s-1"), ("two", None)}
         await reached(house, "done", "one")
         await reached(house, "done", "two")
+
+
+async def waits_for_its_account(house: Mycelium, name: str) -> None:
+    with trio.fail_after(PATIENCE_SECONDS):
+        while (view := house.sessions.view(name)).reason != "waits until its account may work again":
+            await house.bus.beyond(house.bus.last_seq)
+    assert view.paused_until is not None
 
 
 async def test_an_agent_that_went_on_after_a_limit_and_failed_by_itself_has_failed(tmp_path: Path) -> None:
@@ -569,7 +626,7 @@ async def test_a_stopped_colony_ends_its_agent_which_is_idle_then(tmp_path: Path
         await instructed(house)
         scene = await agent.scene()
         await house.stop("hello")
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_SECONDS):
             await scene.closed.wait()
         assert (await reached(house, "idle")).reason == "the colony was stopped"
 
@@ -736,6 +793,7 @@ async def test_an_agent_finds_the_keys_of_its_user_and_nothing_else(
         assert "sk-project" not in repr(scene.job)
 
 
+@pytest.mark.usefixtures("one_day")
 async def test_a_removed_colony_leaves_no_word_of_its_agent_but_what_it_cost(tmp_path: Path) -> None:
     agent = PlayedBackend()
     async with house_at(tmp_path, agent, day_usd=1.0) as house:
@@ -785,7 +843,10 @@ async def test_the_newest_number_of_a_feed_is_one_that_is_kept(tmp_path: Path, m
     async with house_at(tmp_path, agent) as house:
         await spawned(house, tmp_path)
         await instructed(house)
-        await agent.scene()
+        await (await agent.scene()).say(Text(text="I am there"))
+        with trio.fail_after(PATIENCE_SECONDS):  # behind this there is nothing more to be kept
+            while ("text", "I am there") not in await lines_of(house):
+                await trio.sleep(0.01)
         before = house.sessions.view("hello").last
         await house.sessions.report("hello", "I have begun", status="progress")
         assert house.sessions.view("hello").last == before
