@@ -17,7 +17,7 @@ from colony_core.testing import fake_walls, open_test_house, wait_for
 from colony_core.testing.houses import free_walls
 from colony_core.views import ColonyView, ExecRequest, NewColony, ServiceView
 
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 SLEEP = "exec sleep 1000"
 LISTEN = """
 import http.server, socket, sys

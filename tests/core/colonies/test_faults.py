@@ -350,7 +350,8 @@ async def test_no_process_of_a_colony_has_a_capability_or_can_gain_one(tmp_path:
         await home.spawn("app", f'[setup]\ncommands = ["{show}"]\n' + service("one", f"{show}; exec sleep 1000"))
         await home.until("app", all_ready)
         _, inside, _ = await home.run("app", "sh", "-c", show)
-        await home.line("app", "one", "NoNewPrivs")
+        for label in ("one", "setup"):
+            await home.line("app", label, "NoNewPrivs")
         page = await home.house.log_page("app")
         for said in (
             inside.decode().splitlines(),

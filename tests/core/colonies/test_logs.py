@@ -10,11 +10,13 @@ from colony_core.errors import Invalid
 from colony_core.events import Missed
 from colony_core.mycelium import Mycelium
 
-from .homes import open_home, service
+from .homes import PATIENCE_SECONDS, open_home, service
 
 pytestmark = pytest.mark.kernel
 
 TALK = "for n in 1 2 3 4 5 6; do echo $n; sleep 0.02; done; exec sleep 1000"
+ASKED_TALK = "for n in 1 2 3 4 5 6; do echo $n; until test -e $n; do sleep 0.01; done; done; exec sleep 1000"
+"""Goes on when it is asked for: what is read in one go has one time."""
 
 
 async def texts(house: Mycelium, **choice: object) -> list[str]:
@@ -23,8 +25,12 @@ async def texts(house: Mycelium, **choice: object) -> list[str]:
 
 async def test_pages_tails_services_and_times_choose_lines(tmp_path: Path) -> None:
     async with open_home(tmp_path) as home:
-        await home.up("app", service("web", TALK) + service("api", "echo up; exec sleep 1000"))
-        await home.line("app", "web", "6")
+        await home.up("app", service("web", ASKED_TALK) + service("api", "echo up; exec sleep 1000"))
+        await home.line("app", "api", "up")
+        for number in "123456":
+            await home.line("app", "web", number)
+            await trio.sleep(0.01)  # the times of a log have steps of a millisecond
+            (tmp_path / "app-app" / number).touch()
         web = frozenset({"web"})
         page = await home.house.log_page("app", services=web)
         lines = [line for line in page.lines if line.stream == "out"]
@@ -61,7 +67,7 @@ async def test_a_follower_gets_every_line_once_from_its_cursor_on(tmp_path: Path
         await home.up("app", service("web", TALK))
         await home.line("app", "web", "2")
         seen = []
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_SECONDS):
             async with home.house.follow_log("app", after=0, services=frozenset({"web"})) as lines:
                 async for line in lines:
                     assert not isinstance(line, Missed)

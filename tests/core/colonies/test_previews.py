@@ -9,7 +9,7 @@ from tests.core.routing.caddies import free_port, running_caddy
 from colony_core.events import CookieRefused
 from colony_core.routing import withdraw
 
-from .homes import Home, listen, open_home, service
+from .homes import PATIENCE_SECONDS, Home, listen, open_home, service
 
 pytestmark = pytest.mark.kernel
 
@@ -20,7 +20,7 @@ async def get(home: Home, host: str, path: str = "/", *, port: int | None = None
     assert port is not None
     request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
     answer = b""
-    with trio.fail_after(60):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(request.encode())
             async for data in stream:
@@ -44,6 +44,9 @@ async def test_a_service_shows_under_its_name_its_port_and_the_first_one_under_t
         await home.spawn("app-4002", service("web", says(4001, "D4"), port="4001"))
         for name, part in (("app", "web"), ("app", "api"), ("app-4002", "web")):
             await home.until_service(name, part, "ready")
+        with trio.fail_after(PATIENCE_SECONDS):
+            while (await get(home, "app-4003.colony.localhost"))[0] != 200:  # nobody tells when it listens
+                await trio.sleep(0.05)
         assert await get(home, "web.app.colony.localhost") == (200, "A1")
         assert await get(home, "api.app.colony.localhost") == (200, "B2")
         assert await get(home, "app.colony.localhost") == (200, "A1")

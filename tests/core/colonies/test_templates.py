@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -19,7 +19,7 @@ from colony_core.colonies.templates import BUILTIN, load_templates
 from colony_core.errors import Invalid
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "hello-colony"
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 BASE = """
 [colony]
@@ -134,18 +134,23 @@ def test_a_bad_file_in_the_templates_folder_harms_only_who_uses_it(tmp_path: Pat
 # ---- they run
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port that nobody else is given while the block lasts: it is bound, so that whoever may share it can listen on it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 @contextmanager
 def running(manifest: Manifest, folder: Path) -> Iterator[dict[str, int]]:
     """Runs every service of a manifest on a free port, without Colony; yields the ports by name."""
-    services = tuple(attrs.evolve(service, port=free_port()) for service in manifest.services)
-    manifest = attrs.evolve(manifest, services=services)
     processes: list[subprocess.Popen[bytes]] = []
-    try:
+    with ExitStack() as held:
+        services = tuple(attrs.evolve(each, port=held.enter_context(free_port())) for each in manifest.services)
+        manifest = attrs.evolve(manifest, services=services)
+        held.callback(end, processes)
         for service in services:
             environment = service_environment(base=os.environ, manifest=manifest, service=service, colony="test")
             processes.append(
@@ -157,11 +162,13 @@ def running(manifest: Manifest, folder: Path) -> Iterator[dict[str, int]]:
             assert service.port is not None
             await_port(service.port)
         yield {service.name: service.port for service in services if service.port is not None}
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            process.communicate(timeout=START_SECONDS)
+
+
+def end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        process.communicate(timeout=START_SECONDS)
 
 
 def await_port(port: int) -> None:
@@ -279,10 +286,13 @@ def test_the_examples_clock_streams_and_ends_with_its_service() -> None:
     connection.close()
 
 
-def test_the_example_logs_a_line_per_request_and_ends_well(tmp_path: Path) -> None:
+def test_the_example_logs_a_line_per_request_and_ends_well() -> None:
     web = next(s for s in example().services if s.name == "web")
-    service = attrs.evolve(web, port=free_port())
-    assert isinstance(service, Service)
+    with free_port() as port:
+        logs_and_ends_well(attrs.evolve(web, port=port))
+
+
+def logs_and_ends_well(service: Service) -> None:
     environment = service_environment(base=os.environ, manifest=example(), service=service, colony="test")
     process = subprocess.Popen(service.command, cwd=EXAMPLE, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -25,8 +25,13 @@ class Screen:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self.shown = ""
+        self._bytes = b""
         self.ended: TerminalEnd | None = None
+
+    @property
+    def shown(self) -> str:
+        """All of it: a line's end, or a letter, may come in two parts."""
+        return self._bytes.decode(errors="replace").replace("\r\n", "\n")
 
     async def until(self, text: str) -> str:
         with trio.fail_after(PATIENCE_SECONDS):
@@ -43,7 +48,7 @@ class Screen:
     async def _take(self) -> None:
         seen = await self.view.receive()
         if isinstance(seen, bytes):
-            self.shown += seen.decode(errors="replace").replace("\r\n", "\n")
+            self._bytes += seen
         elif isinstance(seen, TerminalEnd):
             self.ended = seen
 

@@ -27,7 +27,8 @@ async def test_cpu_memory_processes_traffic_and_lines_are_counted_per_colony(tmp
         return f"python3 -c '{text.replace(chr(39), chr(34))}'"
 
     async with open_home(tmp_path) as home:
-        await home.up("idle", service("one"))
+        await home.up("idle", service("one", "echo begun; exec sleep 1000"))
+        await home.line("idle", "one", "begun")
         await home.up("busy", service("big", python(big)) + service("spin", python(spin)))
         await home.line("busy", "big", "filled")
         await home.line("busy", "spin", "spun")

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -13,7 +14,7 @@ from colony_core.errors import AlreadyExists, Invalid, NotFound, WrongState
 from colony_core.events import WorkspaceChanged
 from colony_core.views import MergeRequest, NewColony
 
-from .homes import Home, all_ready, open_home, service
+from .homes import PATIENCE_SECONDS, Home, all_ready, open_home, service
 
 KINDS = ["git", pytest.param("jj", marks=pytest.mark.jj)]
 
@@ -44,6 +45,18 @@ def repository(folder: Path, **files: str) -> Path:
     return folder
 
 
+def fetch_waits_for(home: Home, tmp_path: Path, condition: str) -> None:
+    """Has the house use a git which fetches nothing before a command of a shell's succeeds."""
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    real = shutil.which("git")
+    wait = f'case " $* " in *" fetch "*) until {condition}; do sleep 0.02; done;; esac'
+    program.write_text(f'#!/bin/sh\n{wait}\nexec {real} "$@"\n')
+    program.chmod(0o755)
+    projects = home.house.workspaces.projects
+    projects.tools = attrs.evolve(projects.tools, git=str(program))
+
+
 async def spawn(home: Home, name: str, repo: Path | str, **more: Any) -> None:
     await home.house.spawn(NewColony(name=name, repo=str(repo), **more), owner="test")
 
@@ -52,7 +65,10 @@ async def test_a_colony_of_a_repository_runs_in_a_workspace_of_its_own(tmp_path:
     manifest = service("web", "exec sleep 1000") + '[colony]\ndescription = "It"\n'
     repo = repository(tmp_path / "user" / "app", colony__toml=manifest)
     async with open_home(tmp_path, fake=True) as home:
+        fetch_waits_for(home, tmp_path, f"test -e {tmp_path}/go")
         await spawn(home, "scout", repo, workspace=kind)
+        await home.until("scout", lambda view: view.reason.startswith("clones app"))
+        (tmp_path / "go").touch()
         view = await home.until("scout", lambda view: view.state == "running" and all_ready(view))
         assert view.workspace is not None
         assert (view.description, view.source) == ("It", view.workspace.path)
@@ -62,7 +78,6 @@ async def test_a_colony_of_a_repository_runs_in_a_workspace_of_its_own(tmp_path:
         assert view.steps[0].detail == f"{kind} workspace on main"
         code, out, _ = await home.run("scout", "pwd")
         assert (code, out.decode().strip()) == (0, view.source)
-        assert any(reason.startswith("clones app") for _, reason in home.states("scout"))
         await home.house.stop("scout")
         await home.until_state("scout", "stopped")
         await home.house.start("scout")
@@ -178,21 +193,13 @@ async def test_a_workspace_deleted_by_hand_is_made_anew_at_the_next_start(tmp_pa
 
 async def test_a_stop_while_it_is_cloned_is_a_stop_and_a_removal_leaves_nothing(tmp_path: Path) -> None:
     repo = repository(tmp_path / "app", README="hello")
-    hanging = tmp_path / "bin" / "git"
-    hanging.parent.mkdir()
-    real = shutil.which("git")
-    hanging.write_text(f'#!/bin/sh\ncase " $* " in *" fetch "*) sleep 1000;; esac\nexec {real} "$@"\n')
-    hanging.chmod(0o755)
     async with open_home(tmp_path, fake=True) as home:
-        import attrs
-
-        projects = home.house.workspaces.projects
-        projects.tools = attrs.evolve(projects.tools, git=str(hanging))
+        fetch_waits_for(home, tmp_path, "false")
         await spawn(home, "scout", repo)
         await home.until("scout", lambda view: view.reason.startswith("clones app"))
         await home.house.stop("scout")
         await home.until_state("scout", "stopped")
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_SECONDS):
             await home.house.remove("scout")
         await home.house.workspaces.remove_project("app", confirm=None)
         root = home.house.config.workspaces_root

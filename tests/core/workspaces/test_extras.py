@@ -77,10 +77,11 @@ async def test_submodules_are_checked_out_and_are_no_change(room: Room, origin: 
 
 async def test_a_submodule_that_may_not_be_fetched_is_told_and_left(room: Room, origin: Repo, library: Repo) -> None:
     marker = library.folder.parent / "marker"
-    for url in (f"ext::sh -c 'touch% {marker}'", "--upload-pack=x", f"-oProxyCommand=touch {marker}"):
+    urls = (f"ext::sh -c 'touch% {marker}'", "--upload-pack=x", f"-oProxyCommand=touch {marker}")
+    for number, url in enumerate(urls):
         origin.git("config", "--file", ".gitmodules", "submodule.lib.url", url)
         origin.commit("Elsewhere")
-        name = f"scout-{abs(hash(url)) % 1000}"
+        name = f"scout-{number}"
         await room.spawn(name, origin.folder, kind="git")
         view = room.workspaces.view(name)
         assert view is not None
