@@ -38,6 +38,7 @@ SOCK_DIAG_BY_FAMILY = 20
 TCP_LISTEN = 10
 KILL_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 0.1
+ROUNDS_MAX = 5
 LINKS_OF_ONE_THREAD = 3
 """Of /proc/PID/task: two of every folder, and one for each thread."""
 
@@ -241,11 +242,18 @@ async def kill_namespace(inode: int, *, scanning: trio.CapacityLimiter | None = 
 
 
 def pids_in(inode: int) -> tuple[int, ...]:
-    """The processes that live in a network namespace; zombies without living threads do not count. Never this process."""
-    own = os.getpid()
-    return tuple(
-        pid for name in os.listdir("/proc") if name.isdigit() and (pid := int(name)) != own and _lives_in(pid, inode)
-    )
+    """The processes that live in a network namespace; zombies without living threads do not count. Never this process.
+
+    To look at all takes a while, in which some die and leave a child that was not listed: that is looked at as well.
+    """
+    looked, found = {os.getpid()}, []
+    for _ in range(ROUNDS_MAX):
+        new = [pid for name in os.listdir("/proc") if name.isdigit() and (pid := int(name)) not in looked]
+        if not new:
+            break
+        looked.update(new)
+        found += [pid for pid in new if _lives_in(pid, inode)]
+    return tuple(found)
 
 
 def _kill_once(inode: int) -> tuple[int, ...]:

@@ -242,6 +242,26 @@ async def test_every_process_of_a_cell_is_found_and_killed_daemons_too(walls: Is
     assert reap(spared) == -signal.SIGKILL, "destroying a cell kills what is left in it"
 
 
+async def test_who_is_born_while_all_are_looked_at_is_seen_although_its_parent_dies(
+    walls: Isolation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from colony_core.isolation import cell as cell_module
+
+    go, real, born = tmp_path / "go", cell_module._lives_in, []
+    leaving = f"until [ -e {go} ]; do sleep 0.01; done; sleep 1000 >&- & echo $!"
+    async with walls.open_cell("hello") as cell:
+        process = await walls.run_in_thread(start_in(cell, walls, "sh", "-c", leaving))
+
+        def lives_in(pid: int, inode: int) -> bool:
+            if pid == process.pid and not born:  # it was listed, and dies before anybody has looked at it
+                go.touch()
+                born.append(int(process.communicate()[0]))
+            return real(pid, inode)
+
+        monkeypatch.setattr(cell_module, "_lives_in", lives_in)
+        assert {process.pid, *born} & {*await cell.pids()} == {*born}
+
+
 def name_of(pid: int) -> str:
     """What a process runs; nothing where it has just ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
