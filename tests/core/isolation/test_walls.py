@@ -259,7 +259,8 @@ async def test_who_is_born_while_all_are_looked_at_is_seen_although_its_parent_d
             return real(pid, inode)
 
         monkeypatch.setattr(cell_module, "_lives_in", lives_in)
-        assert {process.pid, *born} & {*await cell.pids()} == {*born}
+        seen = {*await cell.pids()}
+        assert seen & {process.pid, *born} == {*born}
 
 
 def name_of(pid: int) -> str:
