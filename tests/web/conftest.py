@@ -52,6 +52,7 @@ async def serving(house: CardboardHouse, nursery: trio.Nursery) -> Callable[...,
 
     async def start(app: Any = None, **changes: Any) -> Served:
         settings = Settings()
+        settings.graceful_timeout = 10_000.0  # a machine that stands still for a while cuts nothing short
         for name, value in changes.items():
             setattr(settings, name, value)
         unix, tcp = await nursery.start(partial(serve, house, app=app, settings=settings))

@@ -17,7 +17,7 @@ from colony_web.daemon import FULL_PASS_SECONDS, collect_old
 
 from .test_fanout import upgrade
 from .test_terminals import PATH, PATIENCE_SECONDS, Place, place
-from .wire import Served
+from .wire import Served, read_until
 
 __all__ = ["place"]
 RESET = struct.pack("ii", 1, 0)
@@ -77,14 +77,13 @@ def _matters(thing: object) -> bool:
 async def come_and_go(served: Served, request: bytes, status: int, *, reset: bool) -> None:
     """Reads the beginning of an answer and leaves; returns when the server has nothing more to do with it."""
     before = trio.lowlevel.current_statistics().tasks_living
-    stream = await served.tcp()
-    await stream.send_all(request)
-    said = await stream.receive_some(65536)
-    assert said.startswith(b"HTTP/1.1 %d" % status), said
-    await trio.testing.wait_all_tasks_blocked(0.05)
-    if reset:
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    await trio.aclose_forcefully(stream)
+    async with await served.tcp() as stream:
+        await stream.send_all(request)
+        said = await read_until(stream, b"\r\n\r\n")
+        assert said.startswith(b"HTTP/1.1 %d" % status), said
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        if reset:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     with trio.fail_after(PATIENCE_SECONDS):
         while trio.lowlevel.current_statistics().tasks_living > before:
             await trio.sleep(0.01)

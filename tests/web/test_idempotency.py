@@ -109,7 +109,7 @@ async def test_a_change_is_carried_through_although_the_caller_hangs_up(
         head = b"POST /api/colonies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         body = b'{"name": "new", "path": "/src"}'
         await stream.send_all(head + b"Idempotency-Key: abc\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        with trio.fail_after(20):
+        with trio.fail_after(120):
             while not house.calls:
                 await trio.sleep(0.01)
     await trio.testing.wait_all_tasks_blocked(0.05)

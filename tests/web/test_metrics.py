@@ -101,12 +101,12 @@ async def test_a_real_house_counts_what_its_colonies_use(tmp_path: Path) -> None
         '[services.one]\ncommand = "echo up; exec sleep 1000"\nready = { log = "up" }\n'
     )
     async with open_test_house(tmp_path / "house") as house:
-        await spawn_ready(house, "app", source)
+        await spawn_ready(house, "app", source, timeout=120)
         token = (await house.keys.mint("prometheus", "viewer", owner="test")).token
         client = create_app(house).test_client()
         headers = {"Host": "localhost", "Authorization": f"Bearer {token}"}
         found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             while not found.get(of("colony_log_lines_total", colony="app")):  # the keeper tells of new lines in batches
                 answer = await client.get("/metrics", headers=headers)
                 found = samples((await answer.get_data()).decode())

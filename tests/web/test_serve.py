@@ -1,5 +1,6 @@
 """The server over real sockets: what clients do wrong costs them their own connection, and nothing keeps it from ending."""
 
+import gc
 import json
 import os
 import socket
@@ -18,6 +19,7 @@ from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from colony_core.errors import AlreadyExists, Invalid
 from colony_core.events import HouseEvent
+from colony_web import connection as connection_module
 from colony_web import serve as serve_module
 from colony_web.app import ColonyApp
 from colony_web.listeners import open_unix_listener
@@ -25,13 +27,14 @@ from colony_web.protocol import Settings
 from colony_web.serve import serve
 
 from .house import CardboardHouse, config_in, with_connections
-from .wire import Served, ask, read_all, read_answer
+from .wire import Served, ask, read_all, read_answer, read_until
 
 UPGRADE = (
     b"GET %b HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
 )
 Start = Callable[..., Any]
+PATIENCE_SECONDS = 120.0
 
 
 async def send_for_ever(stream: trio.SocketStream) -> None:
@@ -140,7 +143,7 @@ async def test_broken_frames_cost_only_their_connection(serving: Start, frames: 
     served = await serving()
     async with await served.unix() as stream:
         await stream.send_all(UPGRADE % b"/ws" + b"\r\n")
-        assert (await stream.receive_some(12)) == b"HTTP/1.1 101"
+        assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
         await stream.send_all(frames)
         assert b"\x88" in await read_all(stream)
     assert await alive(served)
@@ -168,10 +171,12 @@ async def test_a_request_with_two_lengths_is_refused_and_its_connection_ends(ser
     assert b"two lengths" in said
 
 
-async def test_a_head_that_never_ends_is_cut(serving: Start) -> None:
-    served = await serving(head_timeout=0.05)
+async def test_a_head_that_never_ends_is_cut(serving: Start, mock_clock: trio.testing.MockClock) -> None:
+    served = await serving(head_timeout=5)
     async with await served.unix() as stream:
         await stream.send_all(b"GET / HTTP/1.1\r\nHost: loc")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        mock_clock.jump(6)
         assert await read_all(stream) == b""
 
 
@@ -195,7 +200,15 @@ async def test_a_kept_connection_is_cut_when_it_idles(serving: Start) -> None:
         assert await read_all(stream) == b""
 
 
-async def test_an_answer_before_the_body_was_read_arrives_and_the_connection_ends(serving: Start) -> None:
+@pytest.fixture
+def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client still sends behind its last answer is read, however long the machine takes for it."""
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 10_000.0)
+
+
+async def test_an_answer_before_the_body_was_read_arrives_and_the_connection_ends(
+    serving: Start, lingering: None
+) -> None:
     served = await serving()
     async with await served.unix() as stream:
         head = b"POST /api/colonies HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -203,13 +216,13 @@ async def test_an_answer_before_the_body_was_read_arrives_and_the_connection_end
         answer = await read_answer(stream)
         assert (answer.status, answer.headers["connection"]) == (413, "close")
         await stream.send_all(b"GET /api/system HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_SECONDS):
             assert await stream.receive_some(1000) == b""
     assert await alive(served)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_ten_megabytes_are_refused_and_the_answer_arrives(serving: Start, chunked: bool) -> None:
+async def test_ten_megabytes_are_refused_and_the_answer_arrives(serving: Start, lingering: None, chunked: bool) -> None:
     served = await serving()
     body = b"x" * 10_000_000
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
@@ -231,7 +244,7 @@ async def test_an_expected_continue_is_said(serving: Start) -> None:
     async with await served.unix() as stream:
         head = b"POST /api/tokens HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         await stream.send_all(head + b"Content-Length: 12\r\nExpect: 100-continue\r\n\r\n")
-        assert (await stream.receive_some(1000)).startswith(b"HTTP/1.1 100")
+        assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
         await stream.send_all(b'{"name":"x"}')
         assert (await read_answer(stream)).status == 201
 
@@ -259,7 +272,7 @@ async def test_a_client_that_asked_ahead_of_a_stream_and_vanished_leaves_no_task
         one = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
         await stream.send_all(one % b"/api/colonies/hello/logs/stream" + one % b"/api/system")
         await stream.receive_some(100)
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_SECONDS):
         while trio.lowlevel.current_statistics().tasks_living != before:
             house.write("to nobody")
             await trio.sleep(0.01)
@@ -267,9 +280,11 @@ async def test_a_client_that_asked_ahead_of_a_stream_and_vanished_leaves_no_task
 
 async def test_too_many_connections_are_told_so(serving: Start, house: CardboardHouse) -> None:
     app = ColonyApp("busy")
+    asked = trio.Semaphore(0)
 
     @app.get("/busy")
     async def busy() -> str:
+        asked.release()
         await trio.sleep_forever()
         raise AssertionError
 
@@ -283,7 +298,7 @@ async def test_too_many_connections_are_told_so(serving: Start, house: Cardboard
     async with await served.tcp() as first, await served.tcp() as second:
         for stream in (first, second):
             await stream.send_all(b"GET /busy HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % served.port)
-        await trio.testing.wait_all_tasks_blocked(0.05)
+            await asked.acquire()
         async with await served.tcp() as third:
             answer = await read_answer(third)
         assert (answer.status, answer.json["code"]) == (503, "too-many-connections")
@@ -291,7 +306,7 @@ async def test_too_many_connections_are_told_so(serving: Start, house: Cardboard
             assert (await ask(other, "GET", "/", {"host": "localhost"})).status == 200
         await first.aclose()
         await second.aclose()
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_SECONDS):
         while True:
             async with await served.tcp() as fourth:
                 if (await ask(fourth, "GET", "/", host)).status == 200:
@@ -347,14 +362,14 @@ async def test_a_reader_that_is_stuck_cannot_keep_the_server(house: CardboardHou
         house.bus.publish(HouseEvent(what="started", message="x" * 20_000))
     await trio.testing.wait_all_tasks_blocked(0.05)
     house.shutdown_requested.set()
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE_SECONDS):
         await ended.wait()
     await sse.aclose()
     await ws.aclose()
 
 
 async def test_a_stuck_reader_cannot_keep_it_from_being_cancelled(house: CardboardHouse) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with trio.open_nursery() as nursery:
             unix, _ = await nursery.start(serve_task, house)
             served = Served(unix.removeprefix("unix:"), 0)
@@ -380,7 +395,7 @@ async def test_a_stuck_reader_is_cut_after_its_deadline(serving: Start, house: C
         await stream.receive_some(10)
         for _ in range(200):
             house.write("x" * 20_000)
-        with trio.fail_after(30), pytest.raises(trio.BrokenResourceError):
+        with trio.fail_after(PATIENCE_SECONDS), pytest.raises(trio.BrokenResourceError):
             await send_for_ever(stream)
     assert await alive(served)
 
@@ -388,7 +403,7 @@ async def test_a_stuck_reader_is_cut_after_its_deadline(serving: Start, house: C
 async def test_streams_are_told_of_the_end_and_the_server_ends_at_once(house: CardboardHouse) -> None:
     settings = Settings()
     settings.graceful_timeout = 10_000.0
-    with trio.fail_after(60):
+    with trio.fail_after(PATIENCE_SECONDS):
         await _end_with_streams(house, settings)
 
 
@@ -417,8 +432,10 @@ async def _end_with_streams(house: CardboardHouse, settings: Settings) -> None:
 
 async def test_an_answer_under_way_is_finished_at_the_end(house: CardboardHouse) -> None:
     house.pause = trio.Event()
+    settings = Settings()
+    settings.graceful_timeout = 10_000.0
     async with trio.open_nursery() as nursery:
-        unix, _ = await nursery.start(serve_task, house)
+        unix, _ = await nursery.start(partial(serve, house, settings=settings))
         served = Served(unix.removeprefix("unix:"), 0)
         body = b'{"name":"late","path":"/"}'
 
@@ -516,7 +533,7 @@ async def test_compression_is_declined(serving: Start) -> None:
     served = await serving()
     async with await served.unix() as stream:
         await stream.send_all(UPGRADE % b"/ws" + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
-        head = (await stream.receive_some(65536)).lower()
+        head = (await read_until(stream, b"\r\n\r\n")).lower()
     assert head.startswith(b"http/1.1 101")
     assert b"sec-websocket-extensions" not in head
 
@@ -575,6 +592,7 @@ async def test_no_task_and_no_descriptor_is_left_by_clients_that_vanish(serving:
     served = await serving()
     await alive(served)
     await trio.testing.wait_all_tasks_blocked(0.05)
+    gc.collect()  # what others left to the collector goes now, and not while we count
     before = (len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living)
     for path in (b"/api/system", b"/api/colonies/hello/logs/stream"):
         for _ in range(5):
@@ -587,7 +605,7 @@ async def test_no_task_and_no_descriptor_is_left_by_clients_that_vanish(serving:
         await stream.send_all(UPGRADE % b"/ws" + b"\r\n")
         await stream.receive_some(10)
         await stream.aclose()
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE_SECONDS):
         while (len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living) != before:
             await trio.sleep(0.01)
 

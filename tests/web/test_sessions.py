@@ -14,7 +14,7 @@ from colony_web.auth import FAILURES, PEER
 
 from .conftest import OWNER
 from .house import CardboardHouse
-from .wire import ask
+from .wire import ask, read_until
 
 SOCKET = {"state": {PEER: OWNER}}
 OWNER_NAME = house_owner()
@@ -132,7 +132,7 @@ async def test_a_cookie_opens_no_websocket_without_an_origin(
             if status == 101:
                 lines = "".join(f"{name}: {value}\r\n" for name, value in (upgrade | {"origin": origin}).items())
                 await stream.send_all(f"GET /ws HTTP/1.1\r\n{lines}\r\n".encode())
-                assert (await stream.receive_some(20)).startswith(b"HTTP/1.1 101")
+                assert (await read_until(stream, b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
             else:
                 answer = await ask(stream, "GET", "/ws", upgrade | ({"origin": origin} if origin else {}))
                 assert answer.status == status

@@ -19,12 +19,13 @@ from colony_core.mycelium import Mycelium
 from colony_core.testing.houses import fake_walls, open_test_house, wait_for
 from colony_core.views import NewColony
 from colony_web.live.terminals import WINDOW_BYTES, Window
+from colony_web.protocol import Settings
 from colony_web.serve import serve
 
 from .wire import Answer, Served
 
 PATH = "/api/colonies/hello/terminals"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 SHELL = {"command": ["sh"], "env": {"PS1": "$ "}}
 
 
@@ -117,9 +118,11 @@ async def place(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Place]:
     source.mkdir()
     (source / "colony.toml").write_text('[terminal]\ncommand = "echo by the manifest; exec cat"\n')
     async with open_test_house(tmp_path, walls=fake_walls(tmp_path / "run")) as house:
-        unix, tcp = await nursery.start(partial(serve, house))
+        settings = Settings()
+        settings.graceful_timeout = 10_000.0  # a machine that stands still for a while cuts no farewell short
+        unix, tcp = await nursery.start(partial(serve, house, settings=settings))
         await house.spawn(NewColony(name="hello", path=str(source)), owner="test")
-        await wait_for(house, "hello", lambda view: view.state == "running")
+        await wait_for(house, "hello", lambda view: view.state == "running", timeout=PATIENCE_SECONDS)
         yield Place(house, Served(unix.removeprefix("unix:"), int(tcp.rpartition(":")[2])))
         house.shutdown_requested.set()
 
@@ -176,7 +179,7 @@ async def test_no_more_than_the_window_is_sent_ahead_of_what_was_shown(place: Pl
     async with place.look(terminal) as screen, place.look(terminal) as other:
         screen.acknowledges = False
         await screen.type("\r")
-        await other.until("done")
+        await other.until("done\r\n")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(screen.take_for_ever)
             with trio.fail_after(PATIENCE_SECONDS):
@@ -187,7 +190,7 @@ async def test_no_more_than_the_window_is_sent_ahead_of_what_was_shown(place: Pl
         assert len(screen.shown) <= WINDOW_BYTES
         screen.acknowledges = True
         await screen.say(ack=screen.place)
-        await screen.until("done")
+        await screen.until("done\r\n")
         jumps = [each for each in screen.told if each.get("missed")]
         assert jumps, "what the keeper could not keep is told"
         assert screen.place == other.place

@@ -1,6 +1,7 @@
 """A client that says exactly what it is told, over real sockets."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -54,7 +55,8 @@ async def ask(stream: trio.SocketStream, method: str, path: str, headers: dict[s
     if body:
         headers = headers | {"content-length": str(len(body))}
     head = h11.Request(method=method, target=path, headers=list(headers.items()))
-    await stream.send_all(connection.send(head) + (connection.send(h11.Data(data=body)) if body else b""))
+    with suppress(trio.BrokenResourceError):  # who is refused early has an answer all the same
+        await stream.send_all(connection.send(head) + (connection.send(h11.Data(data=body)) if body else b""))
     connection.send(h11.EndOfMessage())
     return await read_answer(stream, connection)
 
@@ -81,6 +83,16 @@ async def read_answer(stream: trio.SocketStream, connection: h11.Connection | No
             return Answer(response.status_code, names, body)
         elif isinstance(event, h11.ConnectionClosed):
             raise AssertionError("the connection ended without an answer")
+
+
+async def read_until(stream: trio.SocketStream, mark: bytes) -> bytes:
+    """Everything up to the first piece that completes `mark`; fails where the connection ends before."""
+    said = b""
+    while mark not in said:
+        part = await stream.receive_some(65536)
+        assert part, f"the connection ended behind {said!r}"
+        said += part
+    return said
 
 
 async def read_all(stream: trio.SocketStream) -> bytes:
