@@ -2,16 +2,17 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
 
 
 class Caddy:
@@ -73,7 +74,9 @@ def running_caddy(folder: Path, config: dict[str, Any] | None = None) -> Iterato
 
 
 def free_port() -> int:
-    """A port that nobody holds at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody holds at this moment, and that the kernel gives to nobody who asks for any (ip_local_port_range)."""
+    while True:
+        port = random.randrange(10_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -14,6 +14,7 @@ from typing import Any
 import h11
 import pytest
 import trio
+import trio.testing
 
 from colony_core.routing import (
     Refusal,
@@ -29,7 +30,8 @@ from colony_core.routing import (
 
 from .caddies import Caddy, free_port, running_caddy
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 300
+"""Only what hangs takes so long."""
 WEB = Target("hello", service="web")
 Handler = Callable[["Peer"], Awaitable[None]]
 
@@ -159,6 +161,17 @@ class Previews:
             return await trio.open_tcp_stream("127.0.0.1", number)
 
         self.places[target] = Upstream(connect, f"{target} at {number}", **place)
+
+    async def connected(self, count: int) -> None:
+        """Returns when so many connections to services were made."""
+        while self.connects < count:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+
+    async def held_up(self, clock: trio.testing.MockClock, seconds: float, until: trio.Event) -> None:
+        """Lets so much time pass until that ends something; again where Caddy had not brought us all that it is to end."""
+        while not until.is_set():
+            clock.jump(seconds)
+            await trio.testing.wait_all_tasks_blocked(1)
 
     async def client(self) -> Peer:
         peer = Peer(await trio.open_tcp_stream("127.0.0.1", self.port))

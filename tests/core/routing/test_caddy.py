@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from colony_core.supervision import ChildSpec, open_supervisor
 from .caddies import Caddy, free_port, running_caddy
 
 pytestmark = pytest.mark.caddy
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 300.0
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -57,6 +57,14 @@ class News:
         raise AssertionError(what)
 
 
+async def whole_head(stream: trio.abc.ReceiveStream) -> bytes:
+    """A head without a body; empty at the end."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n") and (part := await stream.receive_some(65536)):
+        head += part
+    return head
+
+
 @asynccontextmanager
 async def open_proxy(folder: Path) -> AsyncIterator[list[bytes]]:
     """A proxy at the socket of `site_of`, whose one colony says ok; the heads that it saw."""
@@ -64,7 +72,7 @@ async def open_proxy(folder: Path) -> AsyncIterator[list[bytes]]:
 
     async def page(stream: trio.SocketStream) -> None:
         async with stream:
-            while head := await stream.receive_some(65536):
+            while head := await whole_head(stream):
                 seen.append(head)
                 await stream.send_all(PAGE)
 
@@ -87,7 +95,7 @@ async def proxy(tmp_path: Path) -> AsyncIterator[list[bytes]]:
 def curl(site: Site, host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     port = site.listen.rpartition(":")[2]
     scheme = "http" if site.tls == "off" else "https"
-    command = ["curl", "-sS", "--max-time", "20", "--noproxy", "*", f"{scheme}://{host}:{port}/", *arguments]
+    command = ["curl", "-sS", "--max-time", "120", "--noproxy", "*", f"{scheme}://{host}:{port}/", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -210,6 +218,13 @@ async def test_a_public_authority_gives_a_certificate_to_a_name_that_leads_somew
         }
 
 
+async def listens(port: int) -> bool:
+    with suppress(OSError):
+        await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+        return True
+    return False
+
+
 @asynccontextmanager
 async def open_pebble(folder: Path, *, sees: int) -> AsyncIterator[tuple[str, Path]]:
     """An authority whose checks go to the port `sees`; its directory, and its log. Names lead where a dnsmasq says: here."""
@@ -255,7 +270,7 @@ async def open_pebble(folder: Path, *, sees: int) -> AsyncIterator[tuple[str, Pa
             serving = partial(trio.run_process, cwd=folder, env=quick, stdout=file, stderr=file, check=False)
             nursery.start_soon(serving, authority)
             with trio.fail_after(PATIENCE_SECONDS):
-                while b"ACME directory available" not in log.read_bytes():
+                while b"ACME directory available" not in log.read_bytes() or not await listens(names):
                     await trio.sleep(0.05)
             yield f"https://127.0.0.1:{port}/dir", log
             nursery.cancel_scope.cancel()
@@ -273,9 +288,11 @@ async def previews_of_two(nursery: trio.Nursery) -> tuple[int, list[str]]:
 
     async def overhear(stream: trio.SocketStream) -> None:
         async with stream, await trio.open_tcp_stream("127.0.0.1", inner_port) as line:
-            question = await stream.receive_some(65536)
+            question = await whole_head(stream)
             await line.send_all(question)
-            answer = await line.receive_some(65536)
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                answer += await line.receive_some(65536)
             asked.append(f"{question.split()[1].decode()} {answer.split()[1].decode()}")
             await stream.send_all(answer)
 
@@ -292,10 +309,13 @@ async def test_the_proxy_says_yes_for_names_of_colonies_that_live(previews_of_tw
     assert [said[-3:] for said in asked] == ["200", "200", "404", "400", "400"]
 
 
-async def test_a_caddy_that_dies_or_is_told_otherwise_gets_the_site_again(tmp_path: Path, proxy: list[bytes]) -> None:
+async def test_a_caddy_that_dies_or_is_told_otherwise_gets_the_site_again(
+    tmp_path: Path, proxy: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WITHDRAW_SECONDS", PATIENCE_SECONDS)
     site, news = site_of(tmp_path), News()
     caddy = Caddy(tmp_path, {})
-    child = ChildSpec(id="caddy", run=partial(keep_site, caddy.admin, site, tell=news.tell), grace=10.0)
+    child = ChildSpec(id="caddy", run=partial(keep_site, caddy.admin, site, tell=news.tell), grace=PATIENCE_SECONDS)
     try:
         async with open_supervisor([child], name="front"):
             assert "no Caddy answers" in await news.hear("caddy_away")
@@ -342,7 +362,7 @@ async def test_what_caddy_refuses_is_told_in_its_words(tmp_path: Path) -> None:
 async def test_what_answers_but_is_no_caddy_is_told(tmp_path: Path, nursery: trio.Nursery) -> None:
     async def babble(stream: trio.SocketStream) -> None:
         async with stream:
-            await stream.receive_some(65536)
+            await whole_head(stream)
             await stream.send_all(b"220 hello\r\n")
 
     async with open_unix_listener(tmp_path / "a.sock") as listener:

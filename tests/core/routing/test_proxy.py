@@ -400,7 +400,8 @@ async def test_a_service_may_be_any_stream(previews):
     previews.places[Target("hello", service="web")] = Upstream(connect, "memory")
     client = await previews.client()
     await client.send(GET)
-    await wait_all_tasks_blocked(0.05)
+    while not ends:
+        await wait_all_tasks_blocked(0.01)
     assert (await ends[0].receive_some(1000)).startswith(b"GET / HTTP/1.1\r\n")
     await ends[0].send_all(ok(b"memory"))
     assert (await client.answer())[2] == b"memory"
@@ -421,7 +422,7 @@ async def test_curl_finds_its_way_by_name(previews, arguments):
 
     await previews.service(handler)
     url = f"http://web.hello.colony.localhost:{previews.port}/"
-    command = ["curl", "-sS", "--max-time", "10", "--noproxy", "*", "-d", "hello world", url, url, *arguments]
+    command = ["curl", "-sS", "--max-time", "120", "--noproxy", "*", "-d", "hello world", url, url, *arguments]
     done = await trio.run_process(command, capture_stdout=True)
     assert done.stdout == b"thanksthanks"
 
