@@ -85,7 +85,7 @@ async def test_no_more_is_kept_than_the_settings_say(tmp_path: Path, monkeypatch
         assert 0 < len(found) <= 8
         assert found[-1] == "19"
     async with open_home(tmp_path, fake=True, events__age="1ms") as home:
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             while await said(home):
                 await trio.sleep(0.01)
 
@@ -138,7 +138,7 @@ async def test_a_task_of_a_face_runs_in_the_tree_and_is_restarted_there(tmp_path
 
     async with open_home(tmp_path, fake=True) as home:
         await home.house.supervise(ChildSpec(id="face", run=face))
-        with trio.fail_after(60):
+        with trio.fail_after(120):
             while len(runs) < 2:
                 await trio.sleep(0.01)
         assert "face (worker)" in home.house.tree_text()

@@ -62,7 +62,7 @@ async def test_a_flood_of_strangers_is_counted_and_not_written(store: Store, aut
 
 async def test_whoever_waits_hears_of_the_next_entry(store: Store) -> None:
     audit = Audit(store, keep=100)
-    with trio.fail_after(10):
+    with trio.fail_after(120):
         async with trio.open_nursery() as nursery:
 
             async def wait() -> None:

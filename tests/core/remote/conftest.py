@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
-from colony_core.remote import Target
+from colony_core.remote import Target, blocking, sockets
 
 from .authority import Authority, serving
 
 Answer = bytes | Callable[[socket.socket], None]
+PATIENCE_SECONDS = 120.0
+"""Only what hangs takes so long."""
 
 
 class ScriptedServer:
@@ -34,7 +37,7 @@ class ScriptedServer:
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
         self._listener.close()
 
     def _serve(self) -> None:
@@ -49,10 +52,10 @@ class ScriptedServer:
                 except OSError:
                     continue
             with connection:
-                connection.settimeout(10)
-                self.requests.append(_read_request(connection))
-                answer = self.answers.get(timeout=10)
+                connection.settimeout(PATIENCE_SECONDS)
                 try:
+                    self.requests.append(_read_request(connection))
+                    answer = self.answers.get(timeout=PATIENCE_SECONDS)
                     if callable(answer):
                         answer(connection)
                     else:
@@ -71,9 +74,26 @@ def _read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-    while len(body) < int(headers.get("content-length", 0)):
-        body += connection.recv(65536)
+    while len(body) < int(headers.get("content-length", 0)) and (piece := connection.recv(65536)):
+        body += piece
     return first, headers, body
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side may be a thread of ours, which runs when the machine comes to it."""
+    for module in (blocking, sockets):
+        monkeypatch.setattr(module, "CONNECT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(blocking, "REPLAY_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(sockets, "HANDSHAKE_SECONDS", PATIENCE_SECONDS)
+
+
+async def request_of(stream: trio.abc.ReceiveStream) -> bytes:
+    """The head of a request; what came of it where the client ended first."""
+    said = b""
+    while b"\r\n\r\n" not in said and (part := await stream.receive_some(65536)):
+        said += part
+    return said
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from colony_core import views
 from colony_core.errors import AlreadyExists, Broken, ColonyError, Invalid, NotAllowed, NotFound, TooSlow, Unreachable
 from colony_core.remote import Client, SseEvent, Target, blocking, calls
 
-from .conftest import ScriptedServer
+from .conftest import PATIENCE_SECONDS, ScriptedServer
 
 SYSTEM = {
     "version": "9.9.9",
@@ -203,7 +203,7 @@ def test_an_answer_without_end_is_cut(server: ScriptedServer, monkeypatch: pytes
 
 def test_a_daemon_that_is_silent_is_told_after_the_deadline(server: ScriptedServer) -> None:
     leave = threading.Event()
-    server.will_answer(lambda _: leave.wait(10) and None)
+    server.will_answer(lambda _: leave.wait(PATIENCE_SECONDS) and None)
     error = refused(Client(server.target, answer_seconds=0.05), calls.system(), TooSlow, "daemon-slow")
     leave.set()
     assert "0.05 s" in error.message
@@ -258,11 +258,11 @@ def test_a_stream_waits_for_ever_between_events(server: ScriptedServer) -> None:
 
     def slow(connection: socket.socket) -> None:
         connection.sendall(stream(b"data: 1\n\n", end=b""))
-        read_first.wait(10)
+        read_first.wait(PATIENCE_SECONDS)
         connection.sendall(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
 
     server.will_answer(slow)
-    events = Client(server.target, answer_seconds=5).stream_lines(calls.follow_logs("hello"))
+    events = Client(server.target, answer_seconds=PATIENCE_SECONDS).stream_lines(calls.follow_logs("hello"))
     assert next(events).data == "1"
     read_first.set()
     assert [event.data for event in events] == ["2"]
@@ -344,7 +344,7 @@ def test_leaving_a_stream_closes_its_connection(server: ScriptedServer) -> None:
     events = Client(server.target).stream_lines(calls.follow_logs("hello"))
     next(events)
     events.close()  # type: ignore[attr-defined]
-    assert done.wait(10)
+    assert done.wait(PATIENCE_SECONDS)
     assert seen == [b""]
 
 

@@ -1,6 +1,7 @@
 """Events and commands over WebSockets survive what a connection can do to them."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,10 +20,13 @@ from colony_core.remote.streaming import open_events, open_exec
 from colony_core.views import ExecRequest
 
 from .authority import Authority, serving
+from .conftest import PATIENCE_SECONDS, request_of
 
 Handler = Callable[[WebSocketConnection], Awaitable[None]]
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 Raw = Callable[[Stream], Awaitable[None]]
+LIBRARYS_GOODBYE_SECONDS = 60.0
+"""How long trio-websocket would wait for an answer to its own goodbye."""
 TRUE = ExecRequest(command=("true",), env={"A": "b"})
 
 
@@ -167,7 +171,7 @@ async def test_without_a_cursor_events_come_from_now_on(target: Target) -> None:
     asked: list[bytes] = []
 
     async def http_then_websocket(stream: Stream) -> None:
-        asked.append(await stream.receive_some(65536))
+        asked.append(await request_of(stream))
         body = b'{"last_event": 41}'
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         await stream.send_all(head + body)
@@ -182,7 +186,7 @@ async def test_without_a_cursor_events_come_from_now_on(target: Target) -> None:
 
 def refusing(status: int, body: bytes, kind: str, heard: bytearray | None = None) -> Raw:
     async def raw(stream: Stream) -> None:
-        (bytearray() if heard is None else heard).extend(await stream.receive_some(65536))
+        (bytearray() if heard is None else heard).extend(await request_of(stream))
         head = f"HTTP/1.1 {status} No\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         await stream.send_all(head.encode() + body)
 
@@ -212,7 +216,7 @@ async def test_a_refusal_after_a_lost_connection_is_told_and_ends_the_events(tar
 
 
 async def _hangs_up(stream: Stream) -> None:
-    await stream.receive_some(65536)
+    await request_of(stream)
 
 
 async def _hangs_up_at_once(stream: Stream) -> None:
@@ -231,10 +235,9 @@ async def _is_silent(stream: Stream) -> None:
 
 @pytest.mark.parametrize("raw", [_hangs_up, _hangs_up_at_once, _speaks_something_else, _is_silent])
 async def test_what_is_no_daemon_is_told(target: Target, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
-    if raw is _is_silent:
-        monkeypatch.setattr(sockets, "HANDSHAKE_SECONDS", 0.05)
+    monkeypatch.setattr(sockets, "HANDSHAKE_SECONDS", 0.05 if raw is _is_silent else math.inf)
     async with open_daemon(target, raw=raw) as daemon:
-        with trio.fail_after(5), pytest.raises(Unreachable) as caught:
+        with trio.fail_after(PATIENCE_SECONDS), pytest.raises(Unreachable) as caught:
             async with open_events(daemon.target, 0):
                 raise AssertionError("opened")
         assert caught.value.code == "connection-lost"
@@ -262,7 +265,7 @@ async def test_a_frame_that_is_no_event_is_told(target: Target, message: str | b
 async def test_an_error_in_the_block_comes_out_as_it_is(target: Target) -> None:
     async with open_daemon(target, for_ever) as daemon:
         for opened in (open_events(daemon.target, 0), open_exec(daemon.target, "hello", TRUE)):
-            with trio.fail_after(5), pytest.raises(ZeroDivisionError):
+            with trio.fail_after(LIBRARYS_GOODBYE_SECONDS / 2), pytest.raises(ZeroDivisionError):
                 async with opened:
                     raise ZeroDivisionError
 
@@ -282,7 +285,7 @@ async def test_leaving_does_not_wait_for_a_daemon_that_no_longer_reads(
         await trio.sleep_forever()
 
     async with open_daemon(target, raw=deaf) as daemon:
-        with trio.fail_after(5):
+        with trio.fail_after(LIBRARYS_GOODBYE_SECONDS / 2):
             async with open_exec(daemon.target, "hello", TRUE):
                 await upgraded.wait()
 
@@ -414,7 +417,7 @@ async def test_leaving_the_block_hangs_up_so_that_the_command_is_ended(target: T
     async with open_daemon(target, handler) as daemon:
         async with open_exec(daemon.target, "hello", TRUE):
             pass
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             await gone.wait()
 
 

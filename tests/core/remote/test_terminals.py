@@ -15,6 +15,8 @@ from colony_core.remote import Target, terminals
 from colony_core.remote.streaming import Away, open_terminal
 from colony_core.views import TerminalEnd, TerminalPlace, TerminalSize
 
+from .conftest import PATIENCE_SECONDS
+
 Handler = Callable[[WebSocketConnection], Awaitable[None]]
 SIZE = TerminalSize(24, 80)
 
@@ -67,7 +69,7 @@ async def played(tmp_path: Path, *handlers: Handler) -> AsyncIterator[Daemon]:
 
         nursery.start_soon(serve)
         nursery.start_soon(until_gone)
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE_SECONDS):
             yield daemon
         nursery.cancel_scope.cancel()
 
@@ -191,7 +193,7 @@ async def test_who_only_looks_tells_no_size(tmp_path: Path) -> None:
             await received(session, 1)
             await session.resize(SIZE)
             await session._tell({"ack": 0})
-            with trio.fail_after(20):
+            with trio.fail_after(PATIENCE_SECONDS):
                 while not daemon.heard:
                     await trio.sleep(0.001)
         assert daemon.heard == [{"ack": 0}]

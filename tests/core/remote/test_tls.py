@@ -17,7 +17,7 @@ from colony_core.remote import Client, Target, blocking, calls, sockets
 from colony_core.remote.streaming import open_events
 
 from .authority import HERE, Authority, serving
-from .conftest import ScriptedServer
+from .conftest import PATIENCE_SECONDS, ScriptedServer
 
 Asks = Callable[[Target], None]
 Serves = Callable[[ssl.SSLContext | None], ScriptedServer]
@@ -31,7 +31,7 @@ def by_client(target: Target) -> None:
 
 def by_stream(target: Target) -> None:
     async def ask() -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE_SECONDS):
             async with open_events(target, 0):
                 raise AssertionError("opened")
 
@@ -156,7 +156,7 @@ def test_what_speaks_no_tls_is_told(ask: Asks) -> None:
         thread.start()
         target = Target(host="127.0.0.1", port=listener.getsockname()[1], tls=True)
         assert "wrong version number" in refused(ask, target, Unreachable, "tls-failed").message
-        thread.join(10)
+        thread.join(PATIENCE_SECONDS)
 
 
 def test_who_begins_no_tls_in_time_is_told(ask: Asks, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,8 +182,9 @@ async def test_the_beginning_of_tls_can_be_cancelled() -> None:
         async with await listener.accept() as stream:
             assert await stream.receive_some()
             scope.cancel()
-            with trio.fail_after(10):
-                assert not await stream.receive_some()
+            with trio.fail_after(PATIENCE_SECONDS):
+                while await stream.receive_some():  # what is left of its greeting, and then its end
+                    pass
     assert scope.cancelled_caught
 
 
