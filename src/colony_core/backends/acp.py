@@ -23,7 +23,8 @@ from .lines import Tail
 from .telling import Telling, carrying_out
 
 EXIT_SECONDS = 2.0
-CHECK_SECONDS = 10.0
+CHECK_SECONDS = 30.0
+"""On a machine that is busy with other agents a program takes long to be there."""
 _BY_HAND = "run it by hand and see what it says"
 
 
@@ -95,6 +96,7 @@ class _Run:
         self._graces = graces
         self._telling = Telling()
         self._errors = Tail()
+        self._errors_read = trio.Event()
         self._talk = Talk(job, self._telling, program.stdout, program.stdin)
         self._heeding = trio.CancelScope()
         self._asked_to_stop = False
@@ -124,7 +126,7 @@ class _Run:
     async def carry_out(self) -> None:
         """As `Carried.carry_out`."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._errors.drain, self._program.stderr)
+            nursery.start_soon(self._read_errors)
             nursery.start_soon(self._talk.peer.run)
             nursery.start_soon(self._notice_death)
             ended: Ended | None = None
@@ -141,6 +143,10 @@ class _Run:
         """As `Carried.leave`."""
         self._telling.leave()
         await self.interrupt()
+
+    async def _read_errors(self) -> None:
+        await self._errors.drain(self._program.stderr)
+        self._errors_read.set()
 
     async def _notice_death(self) -> None:
         """Others may hold on to the output of an agent that is dead."""
@@ -159,6 +165,7 @@ class _Run:
         with trio.move_on_after(EXIT_SECONDS):
             code = await self._program.wait()
             evidence.append(f"exit {code}" if code >= 0 else f"killed by {_signal_name(-code)}")
+            await self._errors_read.wait()  # others may hold on to it
         evidence += [f"stderr: {self._errors.text[-500:]}"] if self._errors.text else []
         evidence += [f"stdout: {line}" for line in self._talk.peer.noise]
         return attrs.evolve(ended, evidence=tuple(evidence))

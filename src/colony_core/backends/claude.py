@@ -20,7 +20,8 @@ from .lines import JsonLines
 INSTALL = "npm install -g @anthropic-ai/claude-code"
 PLACES = (".local/bin", ".claude/local", ".npm-global/bin", ".bun/bin")
 """Where its installers put it, below a home; login shells look there, services of a machine do not."""
-VERSION_SECONDS = 10.0
+VERSION_SECONDS = 30.0
+"""On a machine that is busy with other agents a program takes long to be there."""
 LEAST_USD = 0.000_001
 """A budget of nothing is refused by Claude Code; this one ends with the first answer."""
 ARGUMENT_BYTES = 120 * 1024

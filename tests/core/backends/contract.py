@@ -45,7 +45,10 @@ from .fake_model import open_fake_model
 from .programs import Programs
 
 QUICK = Graces(interrupt=1.0, leave=1.0, terminate=1.0)
-DEADLINE_SECONDS = 60.0
+"""For agents that are deaf: to wait for them is in vain."""
+PATIENT = Graces(interrupt=120.0, leave=120.0)
+"""For agents that do as they are asked, on a machine that may be slow."""
+DEADLINE_SECONDS = 300.0
 
 
 @attrs.define
@@ -119,7 +122,7 @@ async def open_script(folder: Path) -> AsyncIterator[Stage]:
         "begins": "sleep 1000",
         "dies": "echo boom >&2; kill -9 $$",
     }
-    yield Stage(ScriptBackend(graces=QUICK), make_programs(folder), scenes)
+    yield Stage(ScriptBackend(graces=PATIENT), make_programs(folder), scenes)
 
 
 @contextlib.asynccontextmanager
@@ -157,7 +160,8 @@ async def open_real_claude(folder: Path) -> AsyncIterator[Stage]:
         "begins": said({"delay": 1000}),
     }
     with open_fake_model() as model:
-        yield Stage(ClaudeBackend(program=real_claude()), make_programs(folder, model_variables(model.url)), scenes)
+        backend = ClaudeBackend(program=real_claude(), graces=PATIENT)
+        yield Stage(backend, make_programs(folder, model_variables(model.url)), scenes)
 
 
 @contextlib.asynccontextmanager
@@ -182,7 +186,7 @@ async def open_real_acp(folder: Path) -> AsyncIterator[Stage]:
     async with open_real_claude(folder) as stage:
         variables = {**stage.programs.variables, "CLAUDE_CODE_EXECUTABLE": real_claude()}
         programs = attrs.evolve(stage.programs, variables=variables)
-        yield Stage(AcpBackend((real_adapter(),)), programs, stage.scenes, tells_reasons=False)
+        yield Stage(AcpBackend((real_adapter(),), graces=PATIENT), programs, stage.scenes, tells_reasons=False)
 
 
 @contextlib.asynccontextmanager

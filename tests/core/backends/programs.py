@@ -14,7 +14,7 @@ import trio
 from colony_core.backends import Command
 
 MARK = "COLONY_TESTS_AGENT"
-LEFTOVER_GRACE_SECONDS = 2.0
+LEFTOVER_GRACE_SECONDS = 60.0
 """What the rest of a tree gets, as from a keeper: an agent behind an adapter writes its session down when it is told to end."""
 
 

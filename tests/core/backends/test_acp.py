@@ -33,7 +33,7 @@ from colony_core.backends.acp import AcpBackend
 from colony_core.errors import Invalid, Missing, NotFound
 from colony_core.sessions.state import goes_without_asking
 
-from .contract import make_programs
+from .contract import PATIENT, make_programs
 from .programs import Programs
 
 FAKE = str(Path(__file__).with_name("fake_acp.py"))
@@ -41,7 +41,7 @@ Make = Callable[..., Job]
 
 
 def backend(**settings: Any) -> AcpBackend:
-    return AcpBackend((sys.executable, "-S", FAKE, json.dumps(settings)))
+    return AcpBackend((sys.executable, "-S", FAKE, json.dumps(settings)), graces=PATIENT)
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ class PaperAgent:
     stderr: Any = None
     heard: Any = None
     says: Any = None
+    last_words: bytes = b""
+    """Where errors go; they come late, as a busy machine delivers them."""
     _read: bytes = b""
 
     async def wait(self) -> int:
@@ -79,6 +81,9 @@ class PaperAgent:
             await self.act(self)
             await self.says.aclose()
             self.ended.set()
+            await trio.sleep(1)
+            await errors.send_all(self.last_words)
+            await errors.aclose()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(live)
@@ -126,6 +131,13 @@ async def test_an_agent_that_does_not_heed_is_ended_by_force(autojump_clock: tri
         ended = [happening async for happening in happenings][-1]
         assert agent.signals == [signal.SIGTERM, signal.SIGKILL]
     assert ended == Ended(outcome="stopped", evidence=("it was asked to stop and ended by force",))
+
+
+async def test_last_words_that_come_behind_the_death_are_evidence(autojump_clock: trio.abc.Clock) -> None:
+    ended = (await told(PaperAgent(PaperAgent.greet, last_words=b"out of memory")))[-1]
+    assert isinstance(ended, Ended)
+    assert ended.code == "agent-died"
+    assert "stderr: out of memory" in ended.evidence
 
 
 async def test_a_slow_reader_makes_the_agent_wait_and_loses_nothing(autojump_clock: trio.abc.Clock) -> None:

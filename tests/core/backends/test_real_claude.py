@@ -34,13 +34,12 @@ from colony_core.backends import (
 from colony_core.backends.claude import Permissions
 
 from . import tool_server
-from .contract import Act, follow, make_programs, model_variables, real_claude
+from .contract import DEADLINE_SECONDS, PATIENT, Act, follow, make_programs, model_variables, real_claude
 from .fake_model import FakeModel, open_fake_model
 from .programs import Programs
 
 pytestmark = pytest.mark.claude
 
-DEADLINE_SECONDS = 60.0
 HOUR = 3600
 
 
@@ -55,6 +54,10 @@ class Scene:
     @property
     def workdir(self) -> Path:
         return self.programs.workdir
+
+    def is_written_down(self, text: str) -> bool:
+        """Whether a session on disk has it; Claude Code writes a moment after it has said so."""
+        return any(text in path.read_text() for path in self.programs.home.rglob("*.jsonl"))
 
     async def play(self, *steps: dict[str, Any], act: Act | None = None, **more: Any) -> list[Happening]:
         """What happens when the model answers with these steps. `AgentConfig`'s and `Job`'s fields by name."""
@@ -76,7 +79,7 @@ class Scene:
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     with open_fake_model() as model:
         programs = make_programs(tmp_path, model_variables(model.url))
-        yield Scene(model, programs, ClaudeBackend(program=real_claude()))
+        yield Scene(model, programs, ClaudeBackend(program=real_claude(), graces=PATIENT))
         assert programs.living() == []
         assert programs.left_to_us == []
 
@@ -377,6 +380,8 @@ async def test_the_limit_of_an_account_tells_when_it_ends(scene: Scene) -> None:
 
 async def test_kill_9_fails_the_run_ends_its_tools_and_the_session_can_go_on(scene: Scene) -> None:
     async def kill(run: Run) -> None:
+        while not scene.is_written_down("I begin"):
+            await trio.sleep(0.02)
         scene.programs.started[0].process.kill()
 
     happenings = await scene.play({"text": "I begin", **AT_WORK}, act=when_at_work(scene, kill), permissions="all")

@@ -6,18 +6,20 @@ from pathlib import Path
 import pytest
 import trio
 
-from colony_core.backends import Ended, Happening, Job, Notice, Run, ScriptBackend, Started, Text, Usage
+from colony_core.backends import Ended, Graces, Happening, Job, Notice, Run, ScriptBackend, Started, Text, Usage
 from colony_core.backends.script import SCRIPT_BYTES
 from colony_core.errors import Invalid
 
-from .contract import QUICK, Act, follow, make_programs
+from .contract import DEADLINE_SECONDS, PATIENT, QUICK, Act, follow, make_programs
 
 
-async def play(folder: Path, script: str, act: Act | None = None, **environment: str) -> list[Happening]:
+async def play(
+    folder: Path, script: str, act: Act | None = None, graces: Graces = PATIENT, **environment: str
+) -> list[Happening]:
     programs = make_programs(folder)
     job = Job(colony="c", instruction=script, workdir=programs.workdir, start=programs.start, environment=environment)
-    with trio.fail_after(60):
-        async with ScriptBackend(graces=QUICK).run(job) as run:
+    with trio.fail_after(DEADLINE_SECONDS):
+        async with ScriptBackend(graces=graces).run(job) as run:
             found = await follow(run, act)
     assert programs.living() == []
     return found
@@ -60,7 +62,11 @@ async def test_a_script_that_reads_finds_nothing_to_read(tmp_path: Path) -> None
     assert texts(await play(tmp_path, "cat; echo read")) == ["read"]
 
 
-async def test_an_interrupt_is_ctrl_c_for_a_script_that_hears_it(tmp_path: Path) -> None:
+async def test_an_interrupt_is_ctrl_c_for_a_script_that_hears_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colony_core.backends.driver.REPEAT_SECONDS", DEADLINE_SECONDS)
+
     async def act(run: Run, happening: Happening) -> None:
         if isinstance(happening, Text) and happening.text == "ready":
             await run.interrupt()
@@ -77,7 +83,7 @@ async def test_a_script_that_hears_nothing_is_killed(tmp_path: Path) -> None:
         if isinstance(happening, Text):
             await run.interrupt()
 
-    happenings = await play(tmp_path, "trap '' INT TERM; echo deaf; while :; do sleep 0.1; done", act)
+    happenings = await play(tmp_path, "trap '' INT TERM; echo deaf; while :; do sleep 0.1; done", act, QUICK)
     end = happenings[-1]
     assert isinstance(end, Ended)
     assert (end.outcome, end.evidence[1]) == ("stopped", "the script was killed by SIGKILL")
