@@ -186,18 +186,22 @@ class Repository:
     ) -> tuple[CommitView, ...]:
         """Commits that `tip` has and `base` has not, the newest first; those behind the commit `after`.
 
-        Raises NotFound (`commit-not-found`) where that one is none of them.
+        That one may have been written anew since, as what nobody has committed is at each look: then its parent stands for it.
+        Raises NotFound (`commit-not-found`) where neither is one of them.
         """
         own = [tip, *([] if base == EMPTY_TREE else [f"^{base}"]), "--"]
         skip = 0
         if after is not None:
-            listed = await git("rev-list", "--topo-order", *own, most=MOST_IDS_BYTES)
-            try:
-                skip = listed.out.split().index(after.encode("ascii", "replace")) + 1
-            except ValueError:
+            ids = (await git("rev-list", "--topo-order", *own, most=MOST_IDS_BYTES)).text.split()
+            parent = await self.commit_of(git, f"{after}^") if after not in ids and is_commit(after) else None
+            if after in ids:
+                skip = ids.index(after) + 1
+            elif parent in ids:
+                skip = ids.index(parent)
+            else:
                 raise NotFound(
                     "commit-not-found", f"{after[:80]!r} is no commit of the colony's own", "begin again without after"
-                ) from None
+                )
         ran = await git(
             "log", "--no-show-signature", "--topo-order", "-z", f"--skip={skip}", f"--max-count={limit}",
             "--format=%H%x1f%an%x1f%aI%x1f%B", *own,

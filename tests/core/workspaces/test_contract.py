@@ -1,12 +1,14 @@
 """What holds for a workspace whichever program keeps it: each test runs with real git and with real jj."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import pytest
 
 from colony_core.errors import AlreadyExists, Invalid, NotFound, WrongState
-from colony_core.views import PushRequest, UndoRequest
+from colony_core.views import CommitView, PushRequest, UndoRequest
 
 from .conftest import Repo, Room, run_git
 
@@ -41,10 +43,28 @@ async def test_a_long_history_comes_in_pages(room: Room, origin: Repo, kind: str
     paged = [*await room.workspaces.history("scout", limit=2)]
     while page := await room.workspaces.history("scout", after=paged[-1].id, limit=2):
         paged += page
-    assert paged == [*whole]
+    assert told(paged) == told(whole)
     for nobody in (origin.git("rev-parse", "HEAD"), "0" * 40, "--all", "grün"):
         with pytest.raises(NotFound, match="no commit of the colony's own"):
             await room.workspaces.history("scout", after=nobody)
+
+
+async def test_pages_go_on_behind_what_nobody_committed_also_when_it_is_another_by_then(
+    room: Room, origin: Repo, kind: str
+) -> None:
+    folder = await room.spawn("scout", origin.folder, kind=kind)
+    run_git(folder, "commit", "-qm", "Work", "--allow-empty")
+    (folder / "more.txt").write_text("not committed\n")
+    [first] = await room.workspaces.history("scout", limit=1)
+    (folder / "more.txt").write_text("nor is this\n")
+    [second] = await room.workspaces.history("scout", after=first.id, limit=1)
+    assert (first.uncommitted, second.message, second.uncommitted) == (True, "Work", False)
+    assert await room.workspaces.history("scout", after=second.id) == ()
+
+
+def told(commits: Sequence[CommitView]) -> list[CommitView]:
+    """What does not depend on when it was looked at: what nobody has committed is written anew each time."""
+    return [attrs.evolve(each, id="", at="") if each.uncommitted else each for each in commits]
 
 
 async def test_what_nobody_committed_is_part_of_the_diff_and_stays_uncommitted(
