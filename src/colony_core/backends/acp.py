@@ -151,6 +151,7 @@ class _Run:
     async def _notice_death(self) -> None:
         """Others may hold on to the output of an agent that is dead."""
         await self._program.wait()
+        self._program.stdout.end_soon()
         self._talk.peer.end_soon()
 
     async def _judged(self, ended: Ended | None) -> Ended:

@@ -13,6 +13,8 @@ from typing import Literal, Protocol
 import attrs
 import trio
 
+from colony_core.processes import Output
+
 from .happenings import Happening
 
 Permissions = Literal["ask", "edits", "all"]
@@ -57,10 +59,10 @@ class Program(Protocol):
     def stdin(self) -> trio.abc.SendStream: ...
 
     @property
-    def stdout(self) -> trio.abc.ReceiveStream: ...
+    def stdout(self) -> Output: ...
 
     @property
-    def stderr(self) -> trio.abc.ReceiveStream: ...
+    def stderr(self) -> Output: ...
 
     async def wait(self) -> int:
         """The exit code; negative for a signal."""

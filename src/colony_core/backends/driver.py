@@ -22,8 +22,6 @@ from .telling import Telling, carrying_out
 
 REPEAT_SECONDS = 2.0
 ERROR_LINE_BYTES = 64 * 1024
-LAST_WORDS_SECONDS = 1.0
-LAST_WORDS_BYTES = 4 * 1024 * 1024
 
 Line = TypeVar("Line")
 
@@ -41,38 +39,6 @@ async def open_run(
         yield run
 
 
-class _Output(ReceiveStream):
-    """What a program prints; ends soon after the program, even if others hold on to its output or write to it for ever."""
-
-    def __init__(self, stream: ReceiveStream) -> None:
-        self._stream = stream
-        self._seconds = math.inf
-        self._bytes = math.inf
-        self._reading: trio.CancelScope | None = None
-
-    def program_ended(self) -> None:
-        if not math.isinf(self._seconds):
-            return
-        self._seconds, self._bytes = LAST_WORDS_SECONDS, LAST_WORDS_BYTES
-        if self._reading is not None:
-            self._reading.deadline = trio.current_time() + self._seconds
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        if self._seconds <= 0 or self._bytes <= 0:
-            return b""
-        data, since = b"", trio.current_time()
-        with trio.move_on_after(self._seconds) as self._reading:
-            data = bytes(await self._stream.receive_some(max_bytes))
-        self._reading = None
-        if not math.isinf(self._bytes):
-            self._seconds -= trio.current_time() - since
-            self._bytes -= len(data)
-        return data
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
 class _DrivenRun(Generic[Line]):
     def __init__(
         self,
@@ -84,9 +50,7 @@ class _DrivenRun(Generic[Line]):
         self._program = program
         self._dialogue = dialogue
         self._graces = graces
-        self._output = _Output(program.stdout)
-        self._errors = _Output(program.stderr)
-        self._lines = lines(self._output)
+        self._lines = lines(program.stdout)
         self._tail = Tail()
         self._telling = Telling()
         self._words, self._unsaid = trio.open_memory_channel[Say | Hush](math.inf)
@@ -160,7 +124,7 @@ class _DrivenRun(Generic[Line]):
                     await self._program.stdin.aclose()
 
     async def _read_errors(self) -> None:
-        async for line in Lines(self._errors, limit=ERROR_LINE_BYTES):
+        async for line in Lines(self._program.stderr, limit=ERROR_LINE_BYTES):
             text = line.start if isinstance(line, Skipped) else line.decode(errors="replace")
             self._tail.feed(text.encode() + b"\n")
             await self._do(self._dialogue.overhear(text))
@@ -199,8 +163,8 @@ class _DrivenRun(Generic[Line]):
         self._let_output_end()
 
     def _let_output_end(self) -> None:
-        self._output.program_ended()
-        self._errors.program_ended()
+        self._program.stdout.end_soon()
+        self._program.stderr.end_soon()
 
     async def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ColonyError):

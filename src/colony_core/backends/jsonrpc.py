@@ -19,7 +19,8 @@ from .loose import as_dict
 
 METHOD_NOT_FOUND = -32601
 OUTBOX_LINES = 64
-LAST_WORDS_SECONDS = 2.0
+LAST_WORDS_SECONDS = 30.0
+"""For what a side said before it was gone, where its end is held open by others, and for heeding it."""
 NOISE_KEPT = 3
 
 Told = Callable[[str, dict[str, Any]], Awaitable[None]]

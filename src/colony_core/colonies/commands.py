@@ -10,7 +10,17 @@ import attrs
 import trio
 
 from colony_core.errors import Invalid, WrongState
-from colony_core.processes import Ends, Process, User, open_pipes, open_terminal, resize_terminal, see_off, start_piped
+from colony_core.processes import (
+    Ends,
+    Output,
+    Process,
+    User,
+    open_pipes,
+    open_terminal,
+    resize_terminal,
+    see_off,
+    start_piped,
+)
 from colony_core.views import ExecRequest, Screen, TerminalSize
 
 from .colony import Colony
@@ -22,11 +32,14 @@ EXEC_GRACE_SECONDS = 2.0
 
 @attrs.frozen
 class Running:
-    """A command at work. Close `stdin` to tell it that nothing more comes. At a terminal all output is `stdout`."""
+    """A command at work. Close `stdin` to tell it that nothing more comes. At a terminal all output is `stdout`.
+
+    Once `wait` has told its end, both outputs end soon, with all that it had printed.
+    """
 
     stdin: trio.abc.SendStream
-    stdout: trio.abc.ReceiveStream
-    stderr: trio.abc.ReceiveStream
+    stdout: Output
+    stderr: Output
     process: Process
     terminal: int | None = None
 
@@ -38,7 +51,10 @@ class Running:
 
     async def wait(self) -> int:
         """The exit code; negative for a signal."""
-        return (await self.process.wait()).code
+        exited = await self.process.wait()
+        self.stdout.end_soon()
+        self.stderr.end_soon()
+        return exited.code
 
 
 def command_environment(colony: Colony) -> dict[str, str]:
@@ -74,7 +90,8 @@ async def run_command(colony: Colony, request: ExecRequest, *, label: str = "exe
     theirs, ours = open_pipes() if screen is None else _terminal(screen, order.user)
     process, streams = await start_piped(keeper, attrs.evolve(order, tty=screen is not None), theirs, ours)
     try:
-        yield Running(*streams, process, None if screen is None else ours[0])
+        stdin, stdout, stderr = streams
+        yield Running(stdin, Output(stdout), Output(stderr), process, None if screen is None else ours[0])
     finally:
         for stream in streams:
             stream.close()

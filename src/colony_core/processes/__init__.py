@@ -20,7 +20,7 @@ from .keeper.scrollback import Modes
 from .launch import Exited, KeeperLost, Launch, LogTarget, OnTerminal, User, owner_of
 from .leftovers import kill_leftovers
 from .logs import LogBook
-from .piped import Ends, open_pipes, see_off, start_piped
+from .piped import Ends, Output, open_pipes, see_off, start_piped
 from .ring_log import LogLine, Missed, Page
 from .terminals import Seen, TerminalState, View, checked_size, open_terminal, resize_terminal
 
@@ -36,6 +36,7 @@ __all__ = [
     "Missed",
     "Modes",
     "OnTerminal",
+    "Output",
     "Page",
     "Process",
     "Seen",

@@ -11,6 +11,7 @@ import trio
 from colony_core.backends import Command, Program, Starter
 from colony_core.colonies import PROXY_VARIABLES, Colony, Running, read_env_files, run_command
 from colony_core.errors import ColonyError
+from colony_core.processes import Output
 from colony_core.views import ExecRequest
 
 DOTENV = ".env"
@@ -130,11 +131,11 @@ class _Started:
         return self._running.stdin
 
     @property
-    def stdout(self) -> trio.abc.ReceiveStream:
+    def stdout(self) -> Output:
         return self._running.stdout
 
     @property
-    def stderr(self) -> trio.abc.ReceiveStream:
+    def stderr(self) -> Output:
         return self._running.stderr
 
     async def wait(self) -> int:

@@ -27,8 +27,6 @@ from colony_web.scope import NOTED
 from .sockets import closed_on_drain, discard_messages, tell_error, wanted_size
 
 FIRST_FRAME_SECONDS = 10.0
-LAST_OUTPUT_SECONDS = 1.0
-"""After the command's end its output is read until nothing came for so long: a grandchild may hold the pipe open for ever."""
 STDOUT, STDERR = b"\x01", b"\x02"
 CHUNK_BYTES = 64 * 1024
 
@@ -71,33 +69,18 @@ async def _first_frame() -> ExecRequest:
 
 async def _attached(running: Running) -> int:
     """Carries input and output until the command has ended and its output was read; returns its exit code."""
-    moved = sending = 0
-    finished = trio.Event()
 
     async def output(stream: trio.abc.ReceiveStream, mark: bytes) -> None:
-        nonlocal moved, sending
         with suppress(trio.BrokenResourceError):
             while data := await stream.receive_some(CHUNK_BYTES):
-                sending += 1
                 await websocket.send(mark + bytes(data))
-                sending -= 1
-                moved += 1
-
-    async def outputs() -> None:
-        async with trio.open_nursery() as both:
-            both.start_soon(output, running.stdout, STDOUT)
-            both.start_soon(output, running.stderr, STDERR)
-        finished.set()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outputs)
         nursery.start_soon(_input, running)
-        code = await running.wait()
-        before = -1
-        while not finished.is_set() and (sending or before != moved):
-            before = moved
-            with trio.move_on_after(LAST_OUTPUT_SECONDS):
-                await finished.wait()
+        async with trio.open_nursery() as outputs:
+            outputs.start_soon(output, running.stdout, STDOUT)
+            outputs.start_soon(output, running.stderr, STDERR)
+            code = await running.wait()
         nursery.cancel_scope.cancel()
     return code
 

@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from colony_core.backends import Command
+from colony_core.processes import Output
 
 MARK = "COLONY_TESTS_AGENT"
 LEFTOVER_GRACE_SECONDS = 60.0
@@ -26,7 +27,7 @@ class RealProgram:
         assert process.stdout is not None
         assert process.stderr is not None
         self.process = process
-        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
+        self.stdin, self.stdout, self.stderr = process.stdin, Output(process.stdout), Output(process.stderr)
 
     async def wait(self) -> int:
         return await self.process.wait()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from colony_core.backends import AgentConfig, Command, Ended, Happening, Job, Program, Text
 from colony_core.backends.acp import AcpBackend
+from colony_core.processes import Output
 
 from .test_jsonrpc import LINES
 
@@ -74,8 +75,9 @@ class PaperAgent:
     @asynccontextmanager
     async def start(self, command: Command) -> AsyncIterator[Program]:
         self.stdin, self.heard = trio.testing.memory_stream_one_way_pair()
-        self.says, self.stdout = trio.testing.memory_stream_one_way_pair()
-        errors, self.stderr = trio.testing.memory_stream_one_way_pair()
+        self.says, output = trio.testing.memory_stream_one_way_pair()
+        errors, no_errors = trio.testing.memory_stream_one_way_pair()
+        self.stdout, self.stderr = Output(output), Output(no_errors)
 
         async def live() -> None:
             await self.act(self)

@@ -18,6 +18,7 @@ from colony_core.backends.driver import open_run
 from colony_core.backends.lines import JsonLines
 from colony_core.backends.telling import MOST_WAITING
 from colony_core.errors import Broken
+from colony_core.processes import Output
 
 from . import claude_script as claude
 from .contract import follow
@@ -44,8 +45,9 @@ class MemoryProgram:
 
     def __init__(self, *, heeds: tuple[int, ...] = (signal.SIGTERM, signal.SIGKILL), holds: bool = False) -> None:
         self.stdin, self.heard = trio.testing.memory_stream_one_way_pair()
-        self.tells, self.stdout = trio.testing.memory_stream_one_way_pair()
-        self.errs, self.stderr = trio.testing.memory_stream_one_way_pair()
+        self.tells, output = trio.testing.memory_stream_one_way_pair()
+        self.errs, errors = trio.testing.memory_stream_one_way_pair()
+        self.stdout, self.stderr = Output(output), Output(errors)
         self.signals: list[tuple[float, signal.Signals]] = []
         self._heeds = heeds
         self._holds = holds
