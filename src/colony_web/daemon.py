@@ -98,12 +98,12 @@ async def _main(
                 if manager is not None:
                     told = ChildSpec(id="systemd", run=partial(_live, manager), grace=1.0, backoff=Backoff(first=1.0))
                     await house.supervise(told)
-                    manager.ready(f"API {house.api_url}")
+                    await manager.ready(f"API {house.api_url}")
                 calm_collector()
                 await house.supervise(ChildSpec(id="collector", run=collect_old, backoff=Backoff(first=1.0)))
                 await house.shutdown_requested.wait()
                 if manager is not None:
-                    manager.stopping()
+                    await manager.stopping()
             nursery.cancel_scope.cancel()
 
 
@@ -158,7 +158,7 @@ async def _obey(house: Mycelium, signals: AsyncIterator[int], manager: Notifier 
 
 async def _reload(house: Mycelium, manager: Notifier | None) -> None:
     if manager is not None:
-        manager.reloading()
+        await manager.reloading()
     try:
         await house.reload()
         said = "settings were read again"
@@ -166,7 +166,7 @@ async def _reload(house: Mycelium, manager: Notifier | None) -> None:
         logger.error("the old settings stay: %s", error)
         said = f"the old settings stay: {error.message}"
     if manager is not None:
-        manager.ready(said)
+        await manager.ready(said)
 
 
 def _one_cause(error: BaseException) -> BaseException:

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ class Manager:
     def __init__(self, address: str | bytes) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.sock.bind(address)
+
+    def fill(self) -> None:
+        """Gives it more to read than it takes in."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as busy, suppress(BlockingIOError):
+            while True:
+                busy.sendto(b"WATCHDOG=1", self.sock.getsockname())
 
     def heard(self) -> list[list[str]]:
         found = []
@@ -35,12 +42,12 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
         yield heard
 
 
-def test_readiness_reload_and_end_are_told_in_the_protocols_words(manager: Manager, tmp_path: Path) -> None:
+async def test_readiness_reload_and_end_are_told_in_the_protocols_words(manager: Manager, tmp_path: Path) -> None:
     us = notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
     assert us is not None
-    us.ready("API http://127.0.0.1:8000")
-    us.reloading()
-    us.stopping()
+    await us.ready("API http://127.0.0.1:8000")
+    await us.reloading()
+    await us.stopping()
     ready, reloading, stopping = manager.heard()
     assert ready == ["READY=1", "STATUS=API http://127.0.0.1:8000", f"MAINPID={os.getpid()}"]
     assert reloading[0] == "RELOADING=1"
@@ -48,13 +55,37 @@ def test_readiness_reload_and_end_are_told_in_the_protocols_words(manager: Manag
     assert stopping[0] == "STOPPING=1"
 
 
-def test_an_abstract_socket_is_reached_too() -> None:
+async def test_a_manager_with_too_much_to_read_hears_in_the_end_what_is_said_once(
+    manager: Manager, tmp_path: Path
+) -> None:
+    us = Notifier(str(tmp_path / "notify"), 0.003)
+    manager.fill()
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(us.stopping)
+            with trio.move_on_after(0.05):
+                await us.live()  # which goes on, and gives up what finds no room
+            heard = manager.heard()
+            assert {words[0] for words in heard} == {"WATCHDOG=1"}
+    assert manager.heard() == [["STOPPING=1", "STATUS=ending"]]
+
+
+async def test_a_manager_that_reads_nothing_is_not_waited_for_for_ever(
+    manager: Manager, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    us = Notifier(str(tmp_path / "notify"))
+    manager.fill()
+    await us.stopping()
+    assert ["STOPPING=1", "STATUS=ending"] not in manager.heard()
+
+
+async def test_an_abstract_socket_is_reached_too() -> None:
     name = f"colony-test-{os.getpid()}"
     manager = Manager("\0" + name)
     with manager.sock:
         us = notifier({"NOTIFY_SOCKET": "@" + name})
         assert us is not None
-        us.tell("READY=1")
+        await us.tell("READY=1")
         assert manager.heard() == [["READY=1"]]
 
 
@@ -84,7 +115,7 @@ def test_where_nobody_watches_us_no_sign_is_given(environ: dict[str, str]) -> No
     assert us == Notifier("/nowhere", None)
 
 
-def test_without_a_manager_nothing_is_told_and_a_manager_that_is_gone_harms_nobody(tmp_path: Path) -> None:
+async def test_without_a_manager_nothing_is_told_and_a_manager_that_is_gone_harms_nobody(tmp_path: Path) -> None:
     assert notifier({}) is None
     assert notifier({"NOTIFY_SOCKET": "relative"}) is None
-    Notifier(str(tmp_path / "gone")).ready("nobody hears")
+    await Notifier(str(tmp_path / "gone")).ready("nobody hears")
