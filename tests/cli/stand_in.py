@@ -80,6 +80,8 @@ class StandIn:
         self.bodies: list[Any] = []
         self.problems: dict[str, tuple[int, dict[str, Any]]] = {}
         """By `METHOD path`: the status and problem to answer with."""
+        self.meanwhile: dict[str, Callable[[], None]] = {}
+        """By `METHOD path`: what happens before that is answered."""
         self.start_states: list[str] = ["provisioning", "running"]
         self.stalled = False
         """Whether starts stay in their first state."""
@@ -115,10 +117,16 @@ class StandIn:
 
     def enter(self, view: dict[str, Any], state: str, reason: str = "") -> None:
         """A colony goes into a state."""
-        before, view["state"], view["reason"] = view["state"], state, reason
-        self.publish(
-            type="colony_state", colony=view["name"], colony_id=view["id"], before=before, state=state, reason=reason
-        )
+        with self.lock:  # nobody is answered with a half of it
+            before, view["state"], view["reason"] = view["state"], state, reason
+            self.publish(
+                type="colony_state",
+                colony=view["name"],
+                colony_id=view["id"],
+                before=before,
+                state=state,
+                reason=reason,
+            )
 
     def play(self, view: dict[str, Any]) -> None:
         """Goes through the states of a start."""
@@ -134,7 +142,7 @@ class StandIn:
 
     def until(self, reached: Callable[[], bool]) -> None:
         """Waits until something is so; changes that were asked for come by other threads."""
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 120.0
         while not reached():
             assert time.monotonic() < deadline, self.asked
             time.sleep(0.005)
@@ -200,6 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         deadline = time.monotonic() + self.house.slow_seconds
         while time.monotonic() < deadline and not self.house.closing:
             time.sleep(0.02)
+        self.house.meanwhile.get(f"{self.command} {split.path}", lambda: None)()
         try:
             planned = self.house.problems.get(f"{self.command} {split.path}")
             if planned:
@@ -220,7 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
             threading.Thread(target=_end, args=(self.server,), daemon=True).start()
 
     def _send(self, status: int, reply: Any, kind: str = "application/json") -> None:
-        data = b"" if reply is None else json.dumps(reply).encode()
+        with self.house.lock:
+            data = b"" if reply is None else json.dumps(reply).encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))

@@ -158,7 +158,7 @@ def test_spawn_measures_services_by_their_events(house: StandIn, colony: Command
     house.publish(**rest, state="starting", before="stopped", at="2026-01-31T08:15:00.000Z")
     house.publish(**rest, state="ready", before="starting", at="2026-01-31T08:15:00.250Z")
     house.enter(house.colonies["hello"], "running")
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "250 ms" in next(line for line in err.decode().splitlines() if " web " in line)
 
@@ -197,7 +197,7 @@ def test_spawn_with_a_failed_service_shows_the_colony_and_fails(house: StandIn, 
     house.until(lambda: "hello" in house.colonies)
     house.colonies["hello"]["services"][0] |= {"state": "failed", "reason": "gave up"}
     house.enter(house.colonies["hello"], "running", "web failed")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert json.loads(out)["state"] == "running"
     assert json.loads(err)["error"]["code"] == "service-failed"

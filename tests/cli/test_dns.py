@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.core.routing.caddies import free_port
 
 from .conftest import Command
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 120.0
 A, AAAA = 1, 28
 NO_ERROR, REFUSED = 0, 5
 
@@ -61,12 +62,6 @@ def ask(port: int, name: str, kind: int) -> tuple[int, list[str]]:
         )
         at += 12 + size
     return flags & 15, found
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.dnsmasq

@@ -74,9 +74,11 @@ def running_caddy(folder: Path, config: dict[str, Any] | None = None) -> Iterato
 
 
 def free_port() -> int:
-    """A port that nobody holds at this moment, and that the kernel gives to nobody who asks for any (ip_local_port_range)."""
+    """A port, of TCP and of UDP, that nobody holds at this moment, and that the kernel gives to nobody who asks for any."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
-        port = random.randrange(10_000, 32_768)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        port = random.SystemRandom().randrange(min(10_000, first - 1), first)
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, suppress(OSError):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
             return port
