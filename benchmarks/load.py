@@ -32,7 +32,7 @@ SERVING_EACH = 10
 TERMINALS = 10
 VIEWERS: Mapping[str, int] = {"events": 25, "log": 25, "preview": 25, "terminal": 10, "asking": 15}
 CHURNERS = 6
-SETTLE_SECONDS = 30.0
+SETTLE_SECONDS = 120.0
 PATIENCE_SECONDS = 120.0
 COUNTING = '[services.count]\ncommand = "n=0; while :; do echo $((n+=1)); sleep 2; done"\ngrace = "1s"\n'
 SERVING = '[services.web]\ncommand = ["python3", "-S", "-E", "server.py"]\nport = 8000\ngrace = "1s"\n'

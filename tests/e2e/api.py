@@ -45,7 +45,7 @@ class Api:
         if body:
             sent.append(f"Content-Length: {len(body)}")
         with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as stream:
-            stream.settimeout(30)
+            stream.settimeout(60)
             stream.connect(self.socket if unix else ("127.0.0.1", self.port))
             stream.sendall("\r\n".join([*sent, "", ""]).encode("latin1") + body)
             said = b""

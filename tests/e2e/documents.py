@@ -16,7 +16,7 @@ _BLOCK = re.compile(
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _PREAMBLE = """
 set -euo pipefail -m
-curl() { command curl --fail-with-body --silent --show-error --max-time 20 "$@"; }
+curl() { command curl --fail-with-body --silent --show-error --max-time 60 "$@"; }
 follow() {
     local shown; shown=$(mktemp)
     "$@" >"$shown" & local pid=$!

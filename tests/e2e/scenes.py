@@ -76,6 +76,7 @@ def demo_whose_daemon_is_killed(made: Path) -> None:
     pid = daemon(made, env)
     shown.kill()
     os.kill(pid, signal.SIGKILL)
+    until(lambda: not machine.runs(pid), "the daemon is gone")
     again = Shown(["make", "demo"], made, env)
     again.until("Ctrl-C stops everything")
     assert pids(made, env) == before
@@ -109,7 +110,7 @@ def demo_where_it_is_refused(made: Path) -> None:
     for command, code in ((["make", "demo"], 2), ([".venv/bin/colony", "serve"], 1)):
         done = subprocess.run(
             [*REFUSED, *command], cwd=made, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=120, check=False,
+            timeout=300, check=False,
         )  # fmt: skip
         assert (done.returncode, done.stdout) == (code, ""), done
         assert (
@@ -162,7 +163,7 @@ def typed(block: Block, made: Path, env: dict[str, str]) -> str:
     """What is shown when a block is typed into a shell."""
     done = subprocess.run(
         ["bash", "-c", script(block)], cwd=made, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, (
         f"{block.heading}: {block.text}\nended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
@@ -211,7 +212,7 @@ def said_at(url: str) -> str:
     """What a preview answers, asked by its address alone."""
     host, _, port = url.removeprefix("http://").rstrip("/").rpartition(":")
     request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": f"{host}:{port}"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.read().decode()
 
 

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
-from .driver import Daemon
+from .driver import Daemon, alive
 from .test_agents import agent_of, claude, daemon, feed_of, rests, steps, with_claude
 
 __all__ = ["claude", "daemon"]
@@ -58,7 +57,7 @@ def test_a_killed_daemon_leaves_no_agent_and_the_next_one_goes_on(acp: Daemon) -
     acp.start()
     after = rests(acp, "one")
     assert (after["state"], after["session"]) == ("done", before["session"])
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    assert not alive(int(pid.read_text()))
     assert "status" in {line["kind"] for line in feed_of(acp, "one")}
 
 

@@ -19,7 +19,7 @@ from .driver import COLONY, Daemon
 
 pytestmark = [pytest.mark.kernel, pytest.mark.sshd, pytest.mark.slow]
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 HERE, THERE = "127.0.0.2", "127.0.0.1"
 """The same numbers of ports are free at another address of this machine, which stands for another machine."""
 SERVICE = """

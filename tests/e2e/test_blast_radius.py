@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 COLONIES = 50
 CRASHES_EACH = 200
-AT_MOST_SECONDS = 600.0
+AT_MOST_SECONDS = 1800.0
 CRASHER = f"""
 [services.bad]
 command = ["false"]
@@ -43,7 +43,7 @@ def test_ten_thousand_crashes_in_fifty_colonies_touch_nobody_else(daemon: Daemon
     for name in names:
         daemon.spawn(name, CRASHER)
     deadline = time.monotonic() + AT_MOST_SECONDS
-    with closing(http.client.HTTPConnection("127.0.0.1", system["preview_port"], timeout=30)) as preview:
+    with closing(http.client.HTTPConnection("127.0.0.1", system["preview_port"], timeout=60)) as preview:
         over = False
         while not over:  # each look asks the API, and the calm colony on one connection all along
             found = {colony["name"]: colony for colony in daemon.send(calls.colonies())}

@@ -87,8 +87,8 @@ def test_a_watched_list_goes_on_under_the_next_daemon(daemon: Daemon) -> None:
     with subprocess.Popen([*COLONY, "ls", "-w", "--json"], env=daemon.environment, stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         lists = map(json.loads, reader.stdout)
+        assert next(lists) == []
         for number, end in enumerate((daemon.terminate, daemon.kill, daemon.terminate), 1):
-            assert next(lists) is not None
             end()
             daemon.start()
             daemon.spawn(f"app-{number}", '[services.idle]\ncommand = ["sleep", "600"]\n')

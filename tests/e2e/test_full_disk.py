@@ -11,7 +11,7 @@ import pytest
 from colony_core.errors import ColonyError
 from colony_core.remote import calls
 
-from .driver import Daemon, alive, kill
+from .driver import PATIENCE_SECONDS, Daemon, alive, kill
 
 pytestmark = [pytest.mark.kernel, pytest.mark.root, pytest.mark.slow]  # it mounts a small disk
 
@@ -88,7 +88,7 @@ def test_what_needs_no_room_is_done_and_said_to_be(small: Daemon) -> None:
     small.cli("reload")
     small.cli("shutdown")
     assert small.process is not None
-    assert small.process.wait(60) == 0
+    assert small.process.wait(PATIENCE_SECONDS) == 0
 
 
 def spawned(daemon: Daemon) -> bool:

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from .driver import Daemon
+from .driver import Daemon, alive
 from .test_agents import CLAUDE, MODEL, agent_of, claude, daemon, feed_of, rests, steps
 
 __all__ = ["claude", "daemon"]
@@ -46,7 +47,8 @@ def end_hld(home: Path) -> None:
     wanted = f"HUMANLAYER_DAEMON_SOCKET={home}".encode()
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and wanted in environment_of(folder):
-            os.kill(int(folder.name), signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(int(folder.name), signal.SIGTERM)
 
 
 def environment_of(process: Path) -> bytes:
@@ -97,7 +99,7 @@ def test_an_interrupt_ends_the_agent_with_all_that_it_started(hld: Daemon) -> No
     hld.until(lambda: pid.exists() and pid.read_text().strip() != "", "its tool runs")
     hld.cli("interrupt", "one")
     assert rests(hld, "one")["state"] == "idle"
-    hld.until(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists(), "nothing is left")
+    hld.until(lambda: not alive(int(pid.read_text())), "nothing is left")
 
 
 def test_a_killed_daemon_of_ours_leaves_a_session_that_is_gone_on_with(hld: Daemon) -> None:
@@ -113,7 +115,7 @@ def test_a_killed_daemon_of_ours_leaves_a_session_that_is_gone_on_with(hld: Daem
     after = rests(hld, "one")
     assert (after["state"], after["backend"]) == ("done", "hld")
     assert after["result"] == "at last"  # it was told its instruction again
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    assert not alive(int(pid.read_text()))
 
 
 def test_the_script_of_the_seeds_runs_it_in_the_foreground(hld: Daemon) -> None:

@@ -30,7 +30,7 @@ import socket, sys, time
 deadline = time.monotonic() + 120
 while True:
     try:
-        line = socket.create_connection((sys.argv[1], 4002), 5)
+        line = socket.create_connection((sys.argv[1], 4002), 30)
         break
     except OSError:
         assert time.monotonic() < deadline
@@ -51,7 +51,7 @@ def look(name):
 def call(address):
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), 5) as line:
+        with socket.create_connection((host, int(port)), 30) as line:
             line.sendall(b"hello\\n")
             return line.makefile().readline().split()[0]
     except socket.gaierror:

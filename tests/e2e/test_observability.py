@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 
 def until_told(daemon: Daemon, words: str) -> None:
-    """Returns when a line of the log has these words; a request's is written just after its answer."""
-    daemon.until(lambda: words in (daemon.folder / "daemon.log").read_text(), words)
+    """Returns when a whole line of the log has these words; a request's is written just after its answer."""
+    daemon.until(lambda: words in (daemon.folder / "daemon.log").read_text().rpartition("\n")[0], words)
 
 
 def test_a_request_bears_one_name_from_the_command_to_the_log(tmp_path: Path) -> None:
@@ -43,6 +43,7 @@ def test_a_line_says_what_a_request_was_about_be_it_a_colony_or_not(tmp_path: Pa
         daemon.spawn("app", "[services]\n")
         key = daemon.send(calls.mint_token("laptop"))["id"]
         until_told(daemon, f"key {key}")
+        until_told(daemon, '"target": "app"')
         told = {(line.get("route"), line["target"]) for line in logged_lines(daemon) if "target" in line}
         assert told == {("/api/colonies", "app"), ("/api/tokens", f"key {key}")}
 

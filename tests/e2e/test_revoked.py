@@ -59,7 +59,7 @@ def stream(daemon: Daemon) -> Iterator[Stream]:
         def begin(path: str, **headers: str) -> http.client.HTTPResponse:
             at = address(daemon)
             connection = stack.enter_context(
-                closing(http.client.HTTPConnection(at.hostname or "", at.port, timeout=30))
+                closing(http.client.HTTPConnection(at.hostname or "", at.port, timeout=60))
             )
             connection.request("GET", path, headers=headers)
             answer = stack.enter_context(connection.getresponse())
@@ -89,7 +89,7 @@ def login(daemon: Daemon, token: str) -> str:
 
 def status(daemon: Daemon, **headers: str) -> int:
     at = address(daemon)
-    with closing(http.client.HTTPConnection(at.hostname or "", at.port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection(at.hostname or "", at.port, timeout=60)) as connection:
         connection.request("GET", "/api/colonies", headers=headers)
         with connection.getresponse() as answer:
             return answer.status
@@ -116,7 +116,7 @@ async def test_commands_and_event_sockets_end_with_the_key(daemon: Daemon) -> No
     made = daemon.send(calls.mint_token("runs"))
     at = target(daemon, made["token"])
     request = ExecRequest(command=("sh", "-c", "echo $$; exec sleep 6000"))
-    with trio.fail_after(60):
+    with trio.fail_after(180):
         async with open_exec(at, "hello", request) as running:
             pid = int(await running.stdout.receive_some())
             await trio.to_thread.run_sync(daemon.send, calls.revoke_token(made["id"]))
@@ -132,7 +132,7 @@ async def test_a_websocket_is_told_why_it_is_closed(daemon: Daemon, path: str) -
 
     made = daemon.send(calls.mint_token("looks"))
     terminal = daemon.send(calls.open_terminal("hello", command=("cat",)))["id"]
-    with trio.fail_after(60):
+    with trio.fail_after(180):
         async with open_socket(target(daemon, made["token"]), path.format(terminal=terminal)) as connection:
             await trio.to_thread.run_sync(daemon.send, calls.revoke_token(made["id"]))
             from trio_websocket import ConnectionClosed

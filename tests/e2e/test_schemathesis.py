@@ -160,7 +160,7 @@ def passed_over(case: schemathesis.Case) -> list[Any]:
 
 
 def test_the_daemon_serves_this_description(world: World) -> None:
-    assert world.session.get(f"{world.url}/openapi.json", timeout=30).json() == document()
+    assert world.session.get(f"{world.url}/openapi.json", timeout=60).json() == document()
 
 
 def schema_of(*, end: bool) -> Any:
@@ -197,7 +197,7 @@ def judge(case: schemathesis.Case, world: World, token: str) -> None:
         session=world.session,
         headers={"Authorization": f"Bearer {token}"},
         excluded_checks=passed_over(case),
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -215,7 +215,7 @@ def test_what_is_made_is_found_and_what_is_removed_is_not(world: World) -> None:
 
         def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
             head = {"Authorization": f"Bearer {world.token}"}
-            return {"base_url": world.url, "session": world.session, "headers": head, "timeout": 30}
+            return {"base_url": world.url, "session": world.session, "headers": head, "timeout": 60}
 
         def validate_response(self, response: Any, case: schemathesis.Case, *args: Any, **kwargs: Any) -> None:
             asked = self.get_call_kwargs(case)

@@ -13,7 +13,7 @@ import pytest
 
 from colony_core.remote import calls
 
-from .driver import COLONY, Daemon, alive
+from .driver import COLONY, PATIENCE_SECONDS, Daemon, alive
 from .screen import Tmux, open_tmux
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.tmux]
@@ -56,6 +56,15 @@ def vim(tmux: Tmux, command: str) -> None:
     """Starts vim and waits for its empty lines."""
     tmux.line(command)
     tmux.until(lambda screen: screen.count("\n~") > 10)
+
+
+def interrupted(tmux: Tmux) -> None:
+    """Interrupts a program of the shell inside, which has the terminal for itself when it speaks."""
+    tmux.line("sh -c 'echo up-$((1)); exec sleep 1000'")
+    tmux.until("up-1")
+    tmux.press("C-c")
+    tmux.line("echo code-$?")
+    tmux.until("code-130")
 
 
 def is_sane(tmux: Tmux) -> bool:
@@ -137,18 +146,14 @@ def test_a_tmux_inside_runs_splits_and_is_left(daemon: Daemon, tmux: Tmux) -> No
 
 def test_the_keys_of_a_shell_work(daemon: Daemon, tmux: Tmux) -> None:
     attach(tmux)
-    tmux.line("echo up-$((1)); sleep 1000")
-    tmux.until("up-1")
-    tmux.press("C-c")
-    tmux.line("echo code-$?")
-    tmux.until("code-130")
+    interrupted(tmux)
     tmux.type("echo wrongword")
     tmux.press("C-w")
     tmux.line("right-$((2))")
     tmux.until("right-2")
     tmux.press("C-d")
     tmux.until("terminal den")
-    assert "ended: exit 0" in tmux.until("ended")
+    tmux.until("ended: exit 0")
     assert is_sane(tmux)
     assert terminals(daemon) == []
 
@@ -160,12 +165,12 @@ def test_a_daemon_that_ends_costs_an_attached_terminal_nothing_but_a_moment(
     attach(tmux)
     [view] = terminals(daemon)
     tmux.line("echo pid-$$.")
-    pid = re.findall(r"pid-(\d+)\.", tmux.until(lambda screen: re.search(r"pid-\d", screen)))[-1]
+    pid = re.findall(r"pid-(\d+)\.", tmux.until(lambda screen: re.search(r"pid-\d+\.", screen)))[-1]
     tmux.line("for i in $(seq 1 200); do echo count-$i; sleep 0.02; done; echo counted-$((1))-$$")
-    tmux.until("count-20\n")
+    tmux.until(lambda _: "count-20\n" in tmux.history)
     assert daemon.process is not None
     daemon.process.send_signal(end)
-    daemon.process.wait(60)
+    daemon.process.wait(PATIENCE_SECONDS)
     tmux.until(lambda _: "the daemon is away" in tmux.history)
     daemon.start()
     tmux.until(f"counted-1-{pid}")
@@ -202,14 +207,10 @@ def test_ctrl_c_works_though_the_daemon_was_started_in_the_background_of_a_scrip
         daemon.until_ready("lair")
         with open_tmux(daemon.environment) as tmux:
             attach(tmux, colony="lair")
-            tmux.line("echo up-$((1)); sleep 1000")
-            tmux.until("up-1")
-            tmux.press("C-c")
-            tmux.line("echo code-$?")
-            tmux.until("code-130")
+            interrupted(tmux)
     finally:
         daemon.send(calls.shutdown(colonies=True))
-        started.wait(60)
+        started.wait(PATIENCE_SECONDS)
         log.close()
 
 
@@ -228,7 +229,7 @@ def test_two_screens_show_the_same_and_the_last_that_was_used_decides_the_size(d
             reader.line("exit")
             tmux.line("clear; stty size; echo same-$((1))")
             reader.until("same-1")
-            assert "30 100" in tmux.screen
+            tmux.until(lambda screen: "30 100" in screen and "same-1" in screen)
             reader.press("C-q")
             reader.until("detached")
     [view] = terminals(daemon)
@@ -296,8 +297,8 @@ def test_a_full_screen_program_works_under_exec(daemon: Daemon, tmux: Tmux) -> N
 
 def test_a_command_on_a_terminal_ends_with_its_screen(daemon: Daemon, tmux: Tmux) -> None:
     tmux.line("colony exec -it den -- sh -c 'echo pid-$$.; exec sleep 1000'")
-    screen = tmux.until(lambda screen: "pid-" in screen.replace("pid-$$", ""))
-    pid = int(screen.replace("pid-$$", "").partition("pid-")[2].partition(".")[0])
+    screen = tmux.until(lambda screen: re.search(r"pid-\d+\.", screen))
+    pid = int(re.findall(r"pid-(\d+)\.", screen)[0])
     os.kill(tmux.command, signal.SIGKILL)
     daemon.until(lambda: not alive(pid), "the command is gone")
 
@@ -322,9 +323,11 @@ def test_the_terminal_is_brought_back_when_what_it_showed_is_lost(tmp_path: Path
         daemon.spawn("lair", SHELL)
         daemon.until_ready("lair")
         attach(tmux, colony="lair")
-        os.kill(daemon.send(calls.system())["keeper_pid"], signal.SIGKILL)
+        keeper = daemon.send(calls.system())["keeper_pid"]
+        os.kill(keeper, signal.SIGKILL)
         tmux.until("error:")
         assert is_sane(tmux)
+        daemon.until(lambda: daemon.send(calls.system())["keeper_pid"] not in (keeper, None), "a new keeper")
         daemon.until(lambda: daemon.colony("lair")["state"] == "running", "it runs")
         attach(tmux, colony="lair")
 
@@ -333,7 +336,12 @@ def test_the_program_in_the_guide_shows_what_it_says(daemon: Daemon) -> None:
     guide = (Path(__file__).resolve().parents[2] / "docs/terminals.md").read_text()
     program = guide.partition("```python\n")[2].partition("```")[0].replace('"hello"', '"den"')
     done = subprocess.run(
-        [sys.executable, "-c", program], env=daemon.environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program],
+        env=daemon.environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
 

@@ -19,7 +19,7 @@ def test_5_keys_reach_the_agent_alone_and_stand_nowhere_else(daemon: Daemon) -> 
     daemon.start()
     daemon.spawn(
         "one",
-        SCRIPT + '[services.web]\ncommand = "env >service.env; sleep 600"\n',
+        SCRIPT + '[services.web]\ncommand = "env >service.env; echo told; sleep 600"\nready = { log = "told" }\n',
         **{".env": f"ANTHROPIC_API_KEY={secret}\n"},
     )
     daemon.until_ready("one")

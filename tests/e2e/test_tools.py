@@ -43,7 +43,7 @@ class Tools:
         return (result["content"][0]["text"], not result["isError"]) if "content" in result else (str(result), False)
 """
 SCRIPT = '[agent]\nbackend = "script"\npermissions = "all"\n'
-IDLE = '[services.idle]\ncommand = "python3 -u idle.py"\n'
+IDLE = '[services.idle]\ncommand = "python3 -u idle.py"\nready = { log = "here I am" }\n'
 IDLE_PY = "import time\nprint('here I am')\ntime.sleep(600)\n"
 
 

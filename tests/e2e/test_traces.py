@@ -9,7 +9,7 @@ from colony_core.remote import calls
 
 from .api import Api
 from .collector import facts, running_collector
-from .driver import Daemon
+from .driver import PATIENCE_SECONDS, Daemon
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -63,7 +63,7 @@ def test_a_failure_is_one_in_its_trace_and_every_other_request_begins_a_trace_of
         daemon.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
         with daemon.running():
             daemon.spawn("bad", '[setup]\ncommands = [["sh", "-c", "exit 3"]]\n[services.x]\ncommand = ["true"]\n')
-            daemon.until(lambda: collector.named("colony.start"), "the start")
+            daemon.until(lambda: collector.named("colony.start") and collector.named("colony.setup"), "the start")
             start, setup = collector.named("colony.start"), collector.named("colony.setup")
             assert (start.status.code, facts(start)["error.type"]) == (2, "setup-failed")
             assert (setup.status.code, setup.parent_span_id) == (2, start.span_id)
@@ -91,5 +91,5 @@ def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_end(tmp_path: 
                 daemon.send(calls.system())
             daemon.send(calls.shutdown(colonies=True))
             assert daemon.process is not None
-            assert daemon.process.wait(60) == 0
+            assert daemon.process.wait(PATIENCE_SECONDS) == 0
             assert not collector.released.is_set()

@@ -12,7 +12,7 @@ import pytest
 
 from colony_core.errors import NotFound
 
-from .driver import COLONY, Daemon
+from .driver import COLONY, PATIENCE_SECONDS, Daemon
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
@@ -102,6 +102,7 @@ def test_who_does_not_wait_for_a_merge_or_a_push_hears_of_its_end(daemon: Daemon
     daemon.until(lambda: "b.txt" in git(shared, "ls-tree", "--name-only", "main"), "it is merged")
     assert daemon.cli("push", "one", "--no-wait", "-q", "--branch", "elsewhere").stdout == "one\n"
     daemon.until(lambda: "elsewhere" in git(repo, "branch", "--list", "elsewhere"), "it is pushed")
+    daemon.until(lambda: "pushed" in daemon.cli("events", "--kind", "workspace").stdout, "the push is told")
     told = daemon.cli("events", "--kind", "workspace").stdout
     assert (told.count("merged"), told.count("pushed")) == (1, 1)
     assert "leave --dry-run or --no-wait away" in daemon.cli("merge", "one", "--no-wait", "--dry-run", check=2).stderr
@@ -160,7 +161,7 @@ def test_a_daemon_killed_while_a_workspace_is_removed_is_followed_by_one_that_re
         )  # fmt: skip
         daemon.until(lambda: (tmp_path / "hangs").exists(), "it is at it")
         daemon.kill()
-        command.wait(60)
+        command.wait(PATIENCE_SECONDS)
         (tmp_path / "hang-for-each-ref").unlink()
         daemon.start()
         daemon.until(lambda: gone(daemon, "scout"), "it is gone")

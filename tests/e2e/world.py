@@ -22,8 +22,8 @@ USER = 61_237
 """Nobody that a machine knows."""
 ROOT = Path(__file__).resolve().parents[2]
 OF_ITS_OWN = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
-PATIENCE_SECONDS = 60.0
-SCENE_SECONDS = 300.0
+PATIENCE_SECONDS = 180.0
+SCENE_SECONDS = 900.0
 
 
 def play(scene: str, *, apart: bool = True, user: int | None = None) -> None:
