@@ -63,7 +63,6 @@ OF_A_CONNECTION = {
     "colony_web/api/audit.py list_audit",
     "colony_web/api/events.py _next",
     "colony_web/live/commands.py _attached",
-    "colony_web/live/commands.py _attached.outputs",
     "colony_web/live/fanout.py EventSockets.tell",
     "colony_web/live/stream.py streamed.produce",
     "colony_web/live/sockets.py closed_on_drain",
