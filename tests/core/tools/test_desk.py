@@ -70,7 +70,7 @@ async def at_work(tmp_path: Path) -> AsyncIterator[tuple[Mycelium, Agent]]:
             folder.mkdir()
             (folder / "colony.toml").write_text(MANIFEST)
             await house.spawn(NewColony(name=name, path=str(folder)), owner=owner)
-            await wait_for(house, name, lambda view: view.state == "running")
+            await wait_for(house, name, lambda view: view.state == "running", timeout=120)
         ours, theirs = trio.testing.lockstep_stream_pair()
         desk = Desk(house, house._colonies.find("one"))
         async with trio.open_nursery() as nursery:
