@@ -149,10 +149,10 @@ class _Run:
         self._errors_read.set()
 
     async def _notice_death(self) -> None:
-        """Others may hold on to the output of an agent that is dead."""
+        """Others may hold on to the output of an agent that is dead. What it said is heeded however long a slow reader takes."""
         await self._program.wait()
         self._program.stdout.end_soon()
-        self._talk.peer.end_soon()
+        self._program.stderr.end_soon()
 
     async def _judged(self, ended: Ended | None) -> Ended:
         """The end as it counts: what we asked for is `stopped`, and a death is shown with its last words."""

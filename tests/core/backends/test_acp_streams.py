@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from colony_core.backends import AgentConfig, Command, Ended, Happening, Job, Program, Text
 from colony_core.backends.acp import AcpBackend
+from colony_core.backends.telling import MOST_WAITING
 from colony_core.processes import Output
 
 from .test_jsonrpc import LINES
@@ -83,7 +84,7 @@ class PaperAgent:
             await self.act(self)
             await self.says.aclose()
             self.ended.set()
-            await trio.sleep(1)
+            await trio.sleep(0.5)
             await errors.send_all(self.last_words)
             await errors.aclose()
 
@@ -161,6 +162,30 @@ async def test_a_slow_reader_makes_the_agent_wait_and_loses_nothing(autojump_clo
         happenings = [happening async for happening in run.happenings()]
     texts = [happening.text for happening in happenings if isinstance(happening, Text)]
     assert texts == [f"{number} " for number in range(3000)]
+
+
+async def test_a_slow_reader_loses_nothing_of_what_an_agent_said_before_it_died(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    texts = [f"{number} " for number in range(2 * MOST_WAITING)]
+
+    async def talker(agent: PaperAgent) -> None:
+        await agent.greet()
+        for text in texts:
+            update = {
+                "sessionUpdate": "agent_message_chunk",
+                "content": {"type": "text", "text": text},
+                "messageId": text,
+            }
+            await agent.say({"method": "session/update", "params": {"sessionId": "s", "update": update}})
+        await agent.say({"id": 2, "result": {"stopReason": "end_turn"}})
+
+    async with BACKEND.run(job(PaperAgent(talker))) as run:
+        await trio.sleep(60)
+        happenings = [happening async for happening in run.happenings()]
+    assert [happening.text for happening in happenings if isinstance(happening, Text)] == texts
+    assert isinstance(happenings[-1], Ended)
+    assert happenings[-1].outcome == "done"
 
 
 UPDATES = st.builds(

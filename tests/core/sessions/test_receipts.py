@@ -1,6 +1,9 @@
 """Completion receipts: what checks show, and of which state of the workspace."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -9,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colony_core.backends import Ended
-from colony_core.colonies import Check, Colony, read_manifest
+from colony_core.colonies import Check, Colony, read_manifest, run_command
 from colony_core.errors import Broken, Invalid
 from colony_core.sessions.receipts import verdict
 from colony_core.views import CheckView
@@ -106,8 +109,17 @@ def hasty_clock() -> trio.testing.MockClock:
 
 
 async def test_a_check_that_takes_too_long_is_ended_with_all_that_it_started(
-    tmp_path: Path, hasty_clock: trio.testing.MockClock
+    tmp_path: Path, hasty_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun = trio.Event()
+
+    @asynccontextmanager
+    async def seen(*given: Any, **more: Any) -> AsyncIterator[Any]:
+        async with run_command(*given, **more) as running:
+            begun.set()
+            yield running
+
+    monkeypatch.setattr("colony_core.sessions.receipts.run_command", seen)
     agent = PlayedBackend()
     slow = '[checks]\nslow = { command = "echo $$ >pid; sleep 6000 & wait", timeout = "1h" }'
     async with house_at(tmp_path, agent) as house:
@@ -116,6 +128,7 @@ async def test_a_check_that_takes_too_long_is_ended_with_all_that_it_started(
         await (await agent.scene()).say(Ended(outcome="done"))
         told = tmp_path / "home-hello/pid"
         with trio.fail_after(PATIENCE_SECONDS):
+            await begun.wait()  # the keeper's answer would come an hour late
             while not (told.exists() and (pid := told.read_text().strip())):
                 await trio.sleep(0.01)
         hasty_clock.jump(3600)
