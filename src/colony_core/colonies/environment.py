@@ -25,7 +25,7 @@ INHERITED = frozenset({"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TERM", 
 PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "no_proxy"})
 """Which programs read in small letters, in capitals, or in both; curl reads `http_proxy` in small letters only."""
 PATH = "/usr/local/bin:/usr/bin:/bin"
-VERSION_SECONDS = 10.0
+VERSION_SECONDS = 30.0
 MOST_ENV_FILE_BYTES = 2**20
 _MOST_OUTPUT_BYTES = 2**16
 

@@ -16,7 +16,7 @@ OLDEST_GIT = (2, 38)
 COLOCATING_GIT = (2, 48)
 """jj needs 2.42 to make a git worktree, and makes it with relative paths; 2.48 is the first that can read those."""
 OLDEST_JJ = (0, 38)
-VERSION_SECONDS = 10.0
+VERSION_SECONDS = 30.0
 
 Version = tuple[int, ...]
 

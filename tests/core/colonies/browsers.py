@@ -9,7 +9,7 @@ from typing import Any
 import trio
 import trio_websocket
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 300.0
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0",

@@ -14,7 +14,7 @@ from colony_core.events import AgentEvent, Numbered
 from colony_core.processes import KeeperLost
 from colony_core.testing import wait_for
 
-from .played import PlayedBackend, Scene
+from .played import PATIENCE_SECONDS, PlayedBackend, Scene
 from .test_sessions import house_at, instructed, lines_of, reached, spawned
 
 LOST = KeeperLost("keeper-lost", "the keeper died or closed the line", "open a keeper again")
@@ -32,7 +32,7 @@ async def test_an_interrupt_that_was_accepted_counts_for_the_next_daemon_too(tmp
         await scene.interrupted.wait()
         assert house.sessions.view("hello").state == "working"
     async with house_at(tmp_path, agent) as house:
-        await wait_for(house, "hello", lambda view: view.state == "running")
+        await wait_for(house, "hello", lambda view: view.state == "running", timeout=PATIENCE_SECONDS)
         view = await reached(house, "idle")
         assert (view.reason, view.code) == ("interrupted by ada", "")
         assert (await lines_of(house))[-1] == ("status", "interrupted")

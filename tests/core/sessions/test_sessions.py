@@ -57,7 +57,7 @@ async def spawned(house: Mycelium, tmp_path: Path, name: str = "hello", agent: s
     folder.mkdir(exist_ok=True)
     (folder / "colony.toml").write_text(MANIFEST.format(agent=agent))
     await house.spawn(NewColony(name=name, path=str(folder), **request), owner="test")
-    await wait_for(house, name, lambda view: view.state == "running")
+    await wait_for(house, name, lambda view: view.state == "running", timeout=PATIENCE_SECONDS)
 
 
 async def instructed(house: Mycelium, text: str = "add a login", name: str = "hello", **agent: Any) -> AgentView:
@@ -491,7 +491,7 @@ async def test_what_was_spent_is_known_to_the_next_daemon(tmp_path: Path) -> Non
         await scene.say(Usage(cost_usd=1.0, turns=1), Ended(outcome="done"))
         await reached(house, "done")
     async with house_at(tmp_path, agent) as house:
-        await wait_for(house, "hello", lambda view: view.state == "running")
+        await wait_for(house, "hello", lambda view: view.state == "running", timeout=PATIENCE_SECONDS)
         assert house.sessions.view("hello").cost_usd == 1.0
         with pytest.raises(Refused, match="used up"):
             await instructed(house)
@@ -828,7 +828,7 @@ async def test_no_number_of_a_line_is_given_twice_also_when_the_colony_of_the_ne
         await house.remove("three")
         assert house.sessions.view("one").last == last
     async with house_at(tmp_path, agent) as house:
-        await wait_for(house, "one", lambda view: view.state == "running")
+        await wait_for(house, "one", lambda view: view.state == "running", timeout=PATIENCE_SECONDS)
         assert house.sessions.view("one").last == last
         await works("one")
         told = [line.content for line in await house.sessions.page("one", after=last)]

@@ -20,7 +20,7 @@ from colony_core.supervision import dynamic_supervisor_spec, open_supervisor
 from colony_core.views import MergeRequest, MergeView
 from colony_core.workspaces import Tools, Workspaces, find_tools, record_workspace
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 300.0
 GITS = [path for path in ("/usr/bin/git", "/usr/local/bin/git") if os.access(path, os.X_OK)]
 KINDS = ["git", pytest.param("jj", marks=pytest.mark.jj)]
 
