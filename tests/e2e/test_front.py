@@ -37,7 +37,7 @@ def reached(caddy: Caddy, port: int, come_from: str = "127.0.0.1") -> Iterator[s
     """A line to the front over TLS, whose certificate is held to the front's own authority."""
     trust = ssl.create_default_context(cafile=str(caddy.folder / "data/caddy/pki/authorities/local/root.crt"))
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(come_from, 0)) as stream,
+        socket.create_connection(("127.0.0.1", port), timeout=180, source_address=(come_from, 0)) as stream,
         trust.wrap_socket(stream, server_hostname=NAME) as line,
     ):
         yield line
@@ -142,7 +142,7 @@ def test_previews_come_back_through_caddy_by_themselves_whoever_is_killed(tmp_pa
 
     def word() -> str:
         """What the service shows through Caddy; empty where it shows nothing."""
-        line = HTTPConnection("127.0.0.1", port, timeout=60)
+        line = HTTPConnection("127.0.0.1", port, timeout=180)
         with closing(line), suppress(OSError, HTTPException):
             line.request("GET", "/word", headers={"Host": f"web.app.colony.localhost:{port}"})
             answer = line.getresponse()

@@ -140,7 +140,7 @@ def test_an_agent_outside_of_every_colony_does_not_start(hld: Daemon) -> None:
         env=hld.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 1

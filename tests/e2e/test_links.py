@@ -208,7 +208,7 @@ def ask_beside(pid: int, what: str, folder: Path) -> list[Any]:
     """As `ask`, where no daemon answers: in the network of a process."""
     own = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
     enter = ["nsenter", f"--target={pid}", *own, "--net", "python3", "ask.py", what]
-    done = subprocess.run(enter, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(enter, cwd=folder, capture_output=True, text=True, timeout=180, check=True)
     found: list[Any] = json.loads(done.stdout)
     return found
 

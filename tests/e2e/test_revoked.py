@@ -59,7 +59,7 @@ def stream(daemon: Daemon) -> Iterator[Stream]:
         def begin(path: str, **headers: str) -> http.client.HTTPResponse:
             at = address(daemon)
             connection = stack.enter_context(
-                closing(http.client.HTTPConnection(at.hostname or "", at.port, timeout=60))
+                closing(http.client.HTTPConnection(at.hostname or "", at.port, timeout=180))
             )
             connection.request("GET", path, headers=headers)
             answer = stack.enter_context(connection.getresponse())
@@ -83,13 +83,13 @@ def ends(answer: http.client.HTTPResponse) -> bool:
 def login(daemon: Daemon, token: str) -> str:
     """The cookie of a browser that somebody with this token has let in."""
     link = Client(target(daemon, token)).send_raw(calls.login())["url"]
-    said = subprocess.run(["curl", "-sSi", link], capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run(["curl", "-sSi", link], capture_output=True, text=True, timeout=180, check=True).stdout
     return next(line for line in said.splitlines() if line.lower().startswith("set-cookie")).split()[1].rstrip(";")
 
 
 def status(daemon: Daemon, **headers: str) -> int:
     at = address(daemon)
-    with closing(http.client.HTTPConnection(at.hostname or "", at.port, timeout=60)) as connection:
+    with closing(http.client.HTTPConnection(at.hostname or "", at.port, timeout=180)) as connection:
         connection.request("GET", "/api/colonies", headers=headers)
         with connection.getresponse() as answer:
             return answer.status

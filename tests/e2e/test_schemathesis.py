@@ -160,7 +160,7 @@ def passed_over(case: schemathesis.Case) -> list[Any]:
 
 
 def test_the_daemon_serves_this_description(world: World) -> None:
-    assert world.session.get(f"{world.url}/openapi.json", timeout=60).json() == document()
+    assert world.session.get(f"{world.url}/openapi.json", timeout=180).json() == document()
 
 
 def schema_of(*, end: bool) -> Any:
@@ -197,7 +197,7 @@ def judge(case: schemathesis.Case, world: World, token: str) -> None:
         session=world.session,
         headers={"Authorization": f"Bearer {token}"},
         excluded_checks=passed_over(case),
-        timeout=60,
+        timeout=180,
     )
 
 

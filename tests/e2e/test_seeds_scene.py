@@ -56,7 +56,7 @@ def repository(folder: Path) -> Path:
 def page_of(daemon: Daemon, host: str) -> str:
     port = daemon.send_system()["preview_port"]
     request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": host})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=180) as answer:
         return str(answer.read().decode())
 
 

@@ -81,7 +81,7 @@ class Doors:
 
 def connected(port: int, said: str, answer: str = "") -> socket.socket:
     """A connection on which something was said, and whose answer began so."""
-    stream = socket.create_connection(("127.0.0.1", port), timeout=60)
+    stream = socket.create_connection(("127.0.0.1", port), timeout=180)
     stream.sendall(said.encode())
     if answer:
         found = stream.recv(4096).decode("latin-1")
