@@ -9,14 +9,14 @@ import pytest
 from colony_core.errors import Invalid, NotAllowed
 from colony_core.views import ColonyView, LinkView, NewColony
 
-from .homes import Home, listen, open_home, service
+from .homes import PATIENCE_SECONDS, Home, listen, open_home, service
 
 kernel = pytest.mark.kernel
 DATA = service("db", listen("0.0.0.0", 4002), port="4002") + service("idle")
 FETCH = """
 import sys, urllib.request
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-print(opener.open(f"http://{sys.argv[1]}", timeout=20).read().decode())
+print(opener.open(f"http://{sys.argv[1]}", timeout=float(sys.argv[2])).read().decode())
 """
 
 
@@ -150,8 +150,8 @@ async def test_names_lead_to_siblings_and_to_what_is_linked_and_nowhere_else(tmp
         assert looked_up(home, others) == dict.fromkeys(others), "asked of the host's resolver"
 
 
-async def fetch(home: Home, colony: str, where: str) -> bool:
-    code, out, err = await home.run(colony, "python3", "-c", FETCH, where)
+async def fetch(home: Home, colony: str, where: str, *, seconds: float = PATIENCE_SECONDS) -> bool:
+    code, out, err = await home.run(colony, "python3", "-c", FETCH, where, str(seconds))
     assert code == 0 or b"URLError" in err, err
     return out.strip() == b"ok"
 
@@ -162,14 +162,14 @@ async def test_a_link_is_opened_and_closed_by_apply_and_by_what_becomes_of_eithe
         data = await home.up("data", DATA)
         await home.up("shop", service("idle"))
         where = f"{data.address}:4002"
-        assert not await fetch(home, "shop", where)
+        assert not await fetch(home, "shop", where, seconds=20)
         home.write("shop", network("data:db") + service("idle"))
         assert (await home.house.apply("shop")).restarted == ()
         assert await fetch(home, "shop", where)
         assert await fetch(home, "shop", "db.data.colony.internal:4002")
         await home.house.stop("data")
         await home.until_state("data", "stopped")
-        assert not await fetch(home, "shop", "db.data.colony.internal:4002")
+        assert not await fetch(home, "shop", "db.data.colony.internal:4002", seconds=20)
         await home.house.restart("shop")
         await home.house.start("data")
         for name in ("shop", "data"):
@@ -177,4 +177,4 @@ async def test_a_link_is_opened_and_closed_by_apply_and_by_what_becomes_of_eithe
         assert await fetch(home, "shop", "db.data.colony.internal:4002")
         await home.house.remove("shop")
         await home.up("shop", service("idle"))
-        assert not await fetch(home, "shop", f"{home.house.colony('data').address}:4002")
+        assert not await fetch(home, "shop", f"{home.house.colony('data').address}:4002", seconds=20)

@@ -74,10 +74,15 @@ async def test_an_interrupt_before_the_work_has_begun_ends_it(tmp_path: Path) ->
 
 
 async def _heed(agent: PlayedBackend) -> None:
-    while True:
-        scene = await agent.scene()
+    """Each by itself: a run that was cut off as it began is never interrupted."""
+
+    async def end(scene: Scene) -> None:
         await scene.interrupted.wait()
         await scene.say(Ended(outcome="stopped"))
+
+    async with trio.open_nursery() as nursery:
+        while True:
+            nursery.start_soon(end, await agent.scene())
 
 
 async def test_an_interrupted_agent_that_meets_a_limit_does_not_go_on(tmp_path: Path) -> None:
