@@ -76,7 +76,9 @@ def project_name(text: str) -> str:
     path = urlsplit(text).path if "://" in text else text
     parts = [part for part in path.removesuffix("/").removesuffix(".git").replace(":", "/").split("/") if part]
     wanted = parts[-1:] if text.startswith("/") else parts[-2:]
-    name = re.sub(r"[^a-z0-9._-]+", "-", "-".join(wanted).lower()).strip("-._")[:64].rstrip("-.")
+    name = re.sub(r"[^a-z0-9._-]+", "-", "-".join(wanted).lower())
+    name = re.sub(r"\.{2,}", ".", name).strip("-._")[:64]
+    name = re.sub(r"(\.lock|[.-])+$", "", name)  # none of which git would take
     if not _PROJECT.fullmatch(name):
         raise _invalid(text, "no name for a project can be made of it")
     return name

@@ -21,6 +21,8 @@ from colony_core.workspaces.sources import check_project_name, check_ref, projec
         ("git@github.com:user/app.git", "url", "git@github.com:user/app.git", "user-app"),
         ("/srv/my code/App", "path", "/srv/my code/App", "app"),
         ("/srv/app.git", "path", "/srv/app.git", "app"),
+        ("/srv/my...app", "path", "/srv/my...app", "my.app"),
+        ("/srv/app.lock.lock", "path", "/srv/app.lock.lock", "app"),
     ],
 )
 def test_a_repository_is_a_url_a_short_form_or_a_path(text: str, kind: str, url: str, name: str) -> None:
@@ -79,7 +81,11 @@ def test_what_git_would_refuse_or_misread_is_no_branch(name: str) -> None:
     assert raised.value.code == "invalid-ref"
 
 
-@given(st.text(max_size=60))
+@given(
+    st.text(max_size=60)
+    | st.text(alphabet="a.-_A", max_size=70)
+    | st.from_regex(r"a{57,60}(\.lock|[-.])*", fullmatch=True)
+)
 def test_a_project_is_called_by_a_name_that_is_safe_as_a_folder(text: str) -> None:
     try:
         name = project_name(f"/srv/{text}")
