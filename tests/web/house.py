@@ -18,6 +18,7 @@ from colony_core.events import ColonyCreated, Missed
 from colony_core.journal import Entry, Selection
 from colony_core.journal.entries import entry_of
 from colony_core.naming import check_colony_name
+from colony_core.processes import Output
 from colony_core.tracing import NoTracer, Tracer
 from colony_core.views import (
     ApplyView,
@@ -238,8 +239,8 @@ class CardboardRun:
     """A command without a process: the test holds the other ends of its pipes."""
 
     stdin: trio.abc.SendStream
-    stdout: trio.abc.ReceiveStream
-    stderr: trio.abc.ReceiveStream
+    stdout: Output
+    stderr: Output
     input: trio.abc.ReceiveStream
     output: trio.abc.SendStream
     errors: trio.abc.SendStream
@@ -249,6 +250,8 @@ class CardboardRun:
 
     async def wait(self) -> int:
         await self.ended.wait()
+        self.stdout.end_soon()
+        self.stderr.end_soon()
         return self.code[0]
 
     async def end(self, code: int) -> None:
@@ -264,7 +267,7 @@ def new_run() -> CardboardRun:
     ours_in, theirs_in = trio.testing.lockstep_stream_one_way_pair()
     theirs_out, ours_out = trio.testing.memory_stream_one_way_pair()
     theirs_err, ours_err = trio.testing.memory_stream_one_way_pair()
-    return CardboardRun(ours_in, ours_out, ours_err, theirs_in, theirs_out, theirs_err)
+    return CardboardRun(ours_in, Output(ours_out), Output(ours_err), theirs_in, theirs_out, theirs_err)
 
 
 class CardboardHouse:
