@@ -31,9 +31,8 @@ class Notifier:
         """Sends assignments such as `READY=1`, together. Waits, up to `PATIENCE_SECONDS`, while the manager has too much to read."""
         with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, trio.move_on_after(PATIENCE_SECONDS):
             try:
-                await sock.connect(
-                    self.address
-                )  # of a socket without a peer poll(2) does not know whether there is room
+                # of a socket without a peer poll(2) does not know whether there is room
+                await sock.connect(self.address)
                 await sock.send("\n".join(words).encode())
             except OSError:
                 return
