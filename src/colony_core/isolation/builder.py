@@ -24,6 +24,8 @@ IF_INET6 = Path("/proc/net/if_inet6")
 UP_SECONDS = 10.0
 """On a busy machine the kernel's worker that says so may come late."""
 UP_PAUSE_SECONDS = 0.001
+DYING_SECONDS = 5.0
+DYING_PAUSE_SECONDS = 0.01
 QUIET_IPV6 = "net/ipv6/conf/default/disable_ipv6"
 """Interfaces made from now on have no IPv6: no link-local address, no solicitations. Loopback exists already and keeps ::1."""
 UNPRIVILEGED_PORTS = "net/ipv4/ip_unprivileged_port_start"
@@ -86,13 +88,7 @@ class Builder:
 
     def address(self, name: str) -> str | None:
         """The address of the cell that `adopt` would find."""
-        fd = _open_namespace(self._path(name))
-        if fd is None:
-            return None
-        try:
-            at = self._addresses_of(name, fd)
-        finally:
-            os.close(fd)
+        at = self._named(name)
         return None if at is None else at.cell_ip
 
     def found(self) -> tuple[str, ...]:
@@ -155,6 +151,13 @@ class Builder:
             if link.get(netlink.LINK_NAME, b"").startswith(b"vc-"):
                 found[struct.unpack_from("=i", payload, 4)[0]] = netlink.mark_in(link) == self.mark
         return found
+
+    def await_dying(self) -> None:
+        """Until no cable of ours is left whose cell has no name: the kernel removes those once nobody holds on. Up to `DYING_SECONDS`."""
+        deadline = time.perf_counter() + DYING_SECONDS
+        named = {at.ifindex for name in self.found() if (at := self._named(name)) is not None}
+        while {ifindex for ifindex, ours in self.links().items() if ours} - named and time.perf_counter() < deadline:
+            time.sleep(DYING_PAUSE_SECONDS)
 
     def delete_link(self, ifindex: int) -> None:
         """Removes a cable by its host's end; nothing there is fine."""
@@ -233,6 +236,15 @@ class Builder:
         """The index of our cable with a colony's readable name; a stranger's link of that name is none of ours."""
         found = netlink.find_link(self.routing, name=naming.host_link_alias(name))
         return found[0] if found and found[0] >= FIRST_IFINDEX and netlink.mark_in(found[1]) == self.mark else None
+
+    def _named(self, name: str) -> Addresses | None:
+        fd = _open_namespace(self._path(name))
+        if fd is None:
+            return None
+        try:
+            return self._addresses_of(name, fd)
+        finally:
+            os.close(fd)
 
     def _is_ours(self, fd: int) -> bool:
         with self.kernel.inside(fd), netlink.open_socket() as inside:

@@ -116,6 +116,8 @@ async def _release_all(walls: Isolation) -> None:
 async def _take_down(kernel: Kernel, builder: Builder, table: str, note: Path) -> None:
     """With the last cell the firewall goes as well, and with the last of anybody's the forwarding; while they stand they need both."""
     with trio.CancelScope(shield=True):
+        if builder.folder is not None:
+            await kernel.run(builder.await_dying)  # of a builder that was killed, perhaps
         standing = await kernel.run(builder.links)
         if not any(standing.values()):
             with suppress(ColonyError):  # a machine without nft, which is why we go

@@ -313,8 +313,7 @@ async def _find_and_build() -> None:
             cell = await walls.build("hello")
         assert await refusing(cell)
         await walls.destroy(cell)
-    assert (tables(), os.listdir(NETNS)) == ([], [])
-    await eventually(lambda: cables() == [])  # that of who was killed goes when the kernel gets to it
+    assert (cables(), tables(), os.listdir(NETNS)) == ([], [], [])
 
 
 def killed_while_building() -> None:
