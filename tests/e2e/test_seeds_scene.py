@@ -47,7 +47,7 @@ def repository(folder: Path) -> Path:
     (app / "page.txt").write_text("the first page\n")
     (app / "colony.toml").write_text(MANIFEST)
     run = {"cwd": app, "check": True, "env": os.environ | {"GIT_CONFIG_GLOBAL": "/dev/null"}, "capture_output": True}
-    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "maintenance.auto=false"]
     for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*who, "commit", "-qm", "begin"]):
         subprocess.run(["git", *words], **run)  # type: ignore[call-overload]
     return app

@@ -21,7 +21,17 @@ KINDS = ["git", pytest.param("jj", marks=pytest.mark.jj)]
 
 
 def git(folder: Path, *words: str) -> str:
-    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "safe.directory=*")
+    # nothing that goes on in the background: it would make and remove files while we look at them
+    who = (
+        "-c",
+        "user.name=Ada",
+        "-c",
+        "user.email=ada@example.org",
+        "-c",
+        "safe.directory=*",
+        "-c",
+        "maintenance.auto=false",
+    )
     return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 

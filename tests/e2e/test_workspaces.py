@@ -20,7 +20,7 @@ LISTEN = '[services.web]\ncommand = ["python3", "-m", "http.server", "3000"]\npo
 
 
 def git(folder: Path, *words: str) -> str:
-    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+    who = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "maintenance.auto=false")
     return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 

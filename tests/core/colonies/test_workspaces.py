@@ -30,7 +30,7 @@ def git(folder: Path, *words: str) -> str:
         "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "a@example.org",
     }  # fmt: skip
     return subprocess.run(
-        ["git", *words], cwd=folder, env=env, capture_output=True, text=True, check=True
+        ["git", "-c", "maintenance.auto=false", *words], cwd=folder, env=env, capture_output=True, text=True, check=True
     ).stdout.strip()
 
 

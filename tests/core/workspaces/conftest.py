@@ -60,7 +60,14 @@ def run_git(folder: Path, *words: str, **env: str) -> str:
         "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org",
         "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.org",
     }  # fmt: skip
-    done = subprocess.run(["git", *words], cwd=folder, env=own | env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-c", "maintenance.auto=false", *words],
+        cwd=folder,
+        env=own | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, f"git {words}: {done.stderr}"
     return done.stdout.strip()
 
