@@ -204,13 +204,25 @@ async def test_stopping_hangs_up_and_takes_the_whole_tree(
             await screen.until(lambda: re.search(r"pid-\d+\.", screen.shown))
             stray = int(re.findall(r"pid-(\d+)\.", screen.shown)[0])
             assert is_alive(stray)
-            exited = await process.stop(grace=60)
+            exited = await process.stop(grace=20)
             assert exited.code != -signal.SIGKILL, "an interactive shell ignores SIGTERM, but not SIGHUP"
             await screen.until(lambda: screen.ended)
             assert not is_alive(stray)
         with pytest.raises(NotFound):
             async with look(keeper, "t.1"):
                 pass
+
+
+async def test_who_overhears_that_the_terminal_is_gone_is_told_again(opened: Any, place: Any, look: Any) -> None:
+    async with opened() as keeper:
+        source = (
+            "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGTERM])\nprint('here', flush=True)\n"
+            "for _ in range(2): signal.sigwait([signal.SIGHUP])\nraise SystemExit(3)\n"
+        )
+        process = await keeper.start(place.on_terminal("t.1", "python3", "-S", "-c", source))
+        async with look(keeper, "t.1") as screen:
+            await screen.until("here")
+            assert (await process.stop(grace=4)).code == 3
 
 
 async def test_a_viewer_of_a_program_that_has_ended_reads_its_last_words(opened: Any, place: Any, look: Any) -> None:

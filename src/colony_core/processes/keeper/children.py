@@ -4,6 +4,7 @@ A process that has ended stays a zombie until its whole tree is gone: its pid, w
 be another's while members are sought by it. Its end is told after that, so that a restart never runs beside leftovers.
 """
 
+import math
 import os
 import signal
 import time
@@ -55,6 +56,7 @@ class Child:
         self.stopping = False
         self.term_at = 0.0
         self.kill_at = 0.0
+        self.insist_at = math.inf
         self.give_up_at = 0.0
         self.look_at = 0.0
         self.look_seconds = LOOK_SECONDS
@@ -70,7 +72,10 @@ class Child:
 
     @property
     def farewell(self) -> tuple[int, ...]:
-        """How its tree is asked to end. Shells at a terminal ignore SIGTERM, but not that the terminal is gone."""
+        """How its tree is asked to end. Shells at a terminal ignore SIGTERM, but not that the terminal is gone.
+
+        They are told so again when half of the grace is over: bash 5.2 forgets a SIGHUP that comes between its prompt and its reading.
+        """
         if self.terminal is None:
             return (signal.SIGTERM, signal.SIGCONT)
         return (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT)
@@ -134,6 +139,8 @@ class Children:
         deadline = now + grace
         child.kill_at = min(child.kill_at, deadline) if child.ending else deadline
         child.stopping = True
+        if child.terminal is not None:
+            child.insist_at = (now + child.kill_at) / 2
         child.look_at = now
         self._look_soon()
 
@@ -229,6 +236,10 @@ class Children:
                     child.asked.add(identity)
                     for number in child.farewell:
                         send_signal(member, number)
+                elif now >= child.insist_at:
+                    send_signal(member, signal.SIGHUP)
+            if now >= child.insist_at:
+                child.insist_at = math.inf
         self._plan_look(child, now, wait_for_main=main_alive and now < child.kill_at)
 
     def _give_up(self, child: Child, members: list[Seen]) -> bool:
@@ -245,7 +256,7 @@ class Children:
 
     def _plan_look(self, child: Child, now: float, *, wait_for_main: bool) -> None:
         if wait_for_main:
-            child.look_at = child.kill_at
+            child.look_at = min(child.kill_at, child.insist_at)
             return
         wait = child.look_seconds
         child.look_seconds = min(wait * 1.5, LOOK_SECONDS_MAX)
