@@ -83,8 +83,9 @@ async def test_keys_that_signal_work_and_so_does_job_control(
 
 async def test_a_resize_is_seen_by_the_program_and_by_every_viewer(opened: Any, place: Any, look: Any) -> None:
     async with opened() as keeper:
-        source = (  # each size is told once, however the signals fall together
-            "import os, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])\ntold = None\n"
+        source = (  # each size is told once, however the signals fall together, and no echo comes in between
+            "import os, signal, termios\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])\ntold = None\n"
+            "modes = termios.tcgetattr(0)\nmodes[3] &= ~termios.ECHO\ntermios.tcsetattr(0, termios.TCSANOW, modes)\n"
             "while True:\n    size = os.get_terminal_size()\n    if size != told: print(size.lines, size.columns, flush=True)\n"
             "    told = size\n    signal.sigwait([signal.SIGWINCH])\n"
         )
