@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 
 from colony_core import clock
 from colony_core.errors import Invalid
@@ -23,13 +24,21 @@ async def texts(house: Mycelium, **choice: object) -> list[str]:
     return [line.text for line in (await house.log_page("app", **choice)).lines if line.stream == "out"]
 
 
+async def next_time() -> None:
+    """Until what is said has a later time than what was said: the times of a log have steps of a millisecond."""
+    now = clock.rfc3339(clock.unix_now())
+    with trio.fail_after(PATIENCE_SECONDS):
+        while clock.rfc3339(clock.unix_now()) == now:
+            await trio.lowlevel.checkpoint()
+
+
 async def test_pages_tails_services_and_times_choose_lines(tmp_path: Path) -> None:
     async with open_home(tmp_path) as home:
         await home.up("app", service("web", ASKED_TALK) + service("api", "echo up; exec sleep 1000"))
         await home.line("app", "api", "up")
         for number in "123456":
             await home.line("app", "web", number)
-            await trio.sleep(0.01)  # the times of a log have steps of a millisecond
+            await next_time()
             (tmp_path / "app-app" / number).touch()
         web = frozenset({"web"})
         page = await home.house.log_page("app", services=web)

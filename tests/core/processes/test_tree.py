@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -217,10 +216,13 @@ def test_who_is_born_while_all_are_looked_at_is_seen_although_its_parent_dies(
 
 
 def test_a_process_that_has_no_environment_yet_is_asked_for_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    child = subprocess.Popen(["sleep", "1000"], env={"COLONY_PROCESS": "prc-test-born"})
+    tag = {"COLONY_PROCESS": "prc-test-born"}
+    child = subprocess.Popen(["cat"], env=tag, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    assert child.stdin is not None
+    assert child.stdout is not None
     try:
-        while not _read(f"/proc/{child.pid}/environ"):
-            time.sleep(0.005)
+        child.stdin.write(b"x")
+        assert child.stdout.read(1) == b"x", "its exec is over"
         table = tree.ProcessTable()
         with monkeypatch.context() as early:
             early.setattr(tree, "_read", lambda path, _: b"" if path.endswith("environ") else _read(path))
@@ -228,4 +230,4 @@ def test_a_process_that_has_no_environment_yet_is_asked_for_it_again(monkeypatch
         assert table.look().by_pid[child.pid].tags == tree.Tags("prc-test-born", None)
     finally:
         child.kill()
-        child.wait()
+        child.communicate()

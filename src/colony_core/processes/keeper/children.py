@@ -2,6 +2,8 @@
 
 A process that has ended stays a zombie until its whole tree is gone: its pid, which is also the number of its session and group, cannot
 be another's while members are sought by it. Its end is told after that, so that a restart never runs beside leftovers.
+
+The file is long because asking a tree to end, insisting and making sure of it are read together.
 """
 
 import math
